@@ -1,0 +1,91 @@
+"""How the pages tell good news, bad news and what to do about it.
+
+Covered: results of an action, expected errors, unexpected ones, lists of problems. Not covered: the words of the errors;
+they stand where the error is raised (see `lora_core.errors`).
+"""
+
+import logging
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import streamlit as st
+
+from lora_core.errors import LoraError, Problem
+from ui import icons
+
+DETAILS: Final = "Details for asking for help"
+UNEXPECTED: Final = "The app met something that it did not expect."
+
+_LOG = logging.getLogger("lora.pages")
+
+
+def done(text: str) -> None:
+    """An action ended well; one sentence with number, thing and state."""
+    st.success(text, icon=icons.GOOD)
+
+
+def note(text: str) -> None:
+    """Something worth knowing that needs no action."""
+    st.info(text, icon=icons.NOTE)
+
+
+def care(text: str, *, title: str | None = None) -> None:
+    """Something that may need action; with what to do."""
+    st.warning(text, icon=icons.CARE, title=title)
+
+
+def problem(what: str, *, why: str, fix: str) -> None:
+    """Something went wrong: what happened, why, and how to go on."""
+    st.error(f"{why} {fix}".strip(), icon=icons.PROBLEM, title=what)
+
+
+def show(error: LoraError) -> None:
+    """An expected failure, in the four parts that its class fills."""
+    problem(error.what, why=error.why, fix=error.fix)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Show an expected failure where it happened; let a bug through with its traceback."""
+    try:
+        yield
+    except LoraError as error:
+        show(error)
+
+
+def unexpected(error: Exception) -> bool:
+    """The calm page for a bug; handed to `st.App` as its handler. True: Streamlit adds nothing of its own."""
+    _LOG.error("A page stopped.", exc_info=error)
+    if isinstance(error, LoraError):
+        show(error)
+        return True
+    problem(
+        UNEXPECTED,
+        why="This is a mistake in the app. Your files and your training are as they were.",
+        fix="Load the page again. If it comes back, send the details below with your report.",
+    )
+    with st.expander(DETAILS):
+        st.code("".join(traceback.format_exception(error)), language=None)
+    return True
+
+
+def problem_list(problems: Sequence[Problem]) -> None:
+    """Every reason why something cannot start, and apart from it what is only advice."""
+    errors = [p for p in problems if p.severity == "error"]
+    advice = [p for p in problems if p.severity == "advice"]
+    if errors:
+        count = "1 thing" if len(errors) == 1 else f"{len(errors)} things"
+        st.error(_listed(errors), icon=icons.PROBLEM, title=f"{count} to change before it can start.")
+    if advice:
+        st.info(_listed(advice), icon=icons.NOTE, title="Advice. You can start without it.")
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    return "\n".join(f"- {p.what} {p.fix}" for p in problems)
+
+
+def spoken(text: str) -> str:
+    """`text` from a file or a user, so that Markdown leaves it as it is."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+-.!|~$:" else c for c in text)

@@ -1,0 +1,36 @@
+"""Which icon stands for which meaning.
+
+Covered: every icon of the app, one meaning each. Not covered: drawing them; Streamlit takes the names as they are. An
+icon never stands without a word. A name that Streamlit does not know breaks a page, so a test draws them all.
+"""
+
+from typing import Final
+
+HOME: Final = ":material/home:"
+SETUP: Final = ":material/computer:"
+DATASET: Final = ":material/photo_library:"
+TRAINING: Final = ":material/model_training:"
+UTILITIES: Final = ":material/handyman:"
+HELP: Final = ":material/help:"
+
+GOOD: Final = ":material/check_circle:"
+CARE: Final = ":material/info:"
+PROBLEM: Final = ":material/error:"
+NOTE: Final = ":material/sticky_note_2:"
+
+START: Final = ":material/play_arrow:"
+STOP: Final = ":material/stop:"
+RESUME: Final = ":material/resume:"
+GO: Final = ":material/arrow_forward:"
+CHECK: Final = ":material/search:"
+DOWNLOAD: Final = ":material/download:"
+ADD: Final = ":material/add:"
+UNDO: Final = ":material/undo:"
+SAVE: Final = ":material/save:"
+REMOVE: Final = ":material/remove:"
+OPEN: Final = ":material/folder_open:"
+
+ALL: Final = {
+    name: value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str)
+}
+"""Every meaning with its icon; what the tests draw and compare."""
