@@ -1,0 +1,1 @@
+"""Images and captions: import, scan, index, buckets, edits with undo."""

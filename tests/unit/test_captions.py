@@ -1,0 +1,132 @@
+"""Caption files and tags."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_core.datasets import captions
+from lora_core.errors import CaptionError
+
+
+def seeded(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311  an order of tags, not a secret
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return tmp_path / "red.cat.png"
+
+
+def beside(image: Path, content: bytes, extension: str = ".txt") -> Path:
+    path = image.with_name("red.cat" + extension)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_caption_is_the_first_line_stripped(image: Path) -> None:
+    beside(image, b"  a red cat, sitting \r\nsecond line\n")
+    assert captions.read_caption(image) == "a red cat, sitting"
+
+
+def test_an_image_without_a_caption_file_has_none(image: Path) -> None:
+    assert captions.read_caption(image) is None
+
+
+def test_the_extension_decides_which_file_is_read(image: Path) -> None:
+    beside(image, b"tags", ".caption")
+    assert captions.read_caption(image) is None
+    assert captions.read_caption(image, ".caption") == "tags"
+
+
+def test_a_byte_order_mark_is_not_part_of_the_caption(image: Path) -> None:
+    beside(image, b"\xef\xbb\xbfcat")
+    assert captions.read_caption(image) == "cat"
+
+
+@pytest.mark.parametrize("content", [b"", b"   ", b"\n\n", b"\xef\xbb\xbf", b"\nsecond line"])
+def test_a_caption_without_text_in_its_first_line_is_refused_by_name(image: Path, content: bytes) -> None:
+    beside(image, content)
+    with pytest.raises(CaptionError, match=r"red\.cat\.txt is empty"):
+        captions.read_caption(image)
+
+
+@pytest.mark.parametrize(
+    "content", ["Käse".encode("latin-1"), "cat".encode("utf-16"), "cat".encode("utf-16-le")]
+)
+def test_a_caption_that_is_not_utf8_is_refused_by_name(image: Path, content: bytes) -> None:
+    beside(image, content)
+    with pytest.raises(CaptionError, match=r"red\.cat\.txt was not read.*UTF-8"):
+        captions.read_caption(image)
+
+
+def test_a_huge_file_is_not_read_as_a_caption(image: Path) -> None:
+    beside(image, b"a" * (captions.MAX_BYTES + 1))
+    with pytest.raises(CaptionError, match="larger than 1 MB"):
+        captions.read_caption(image)
+
+
+def test_a_written_caption_reads_back_the_same(image: Path) -> None:
+    captions.write_caption(image, " ein Käse, 猫 ")
+    assert captions.read_caption(image) == "ein Käse, 猫"
+    assert not image.with_name("red.cat.txt").read_bytes().startswith(b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize("emptied", ["", "  \n", None])
+def test_an_emptied_caption_leaves_no_file(image: Path, emptied: str | None) -> None:
+    path = beside(image, b"cat")
+    captions.write_caption(image, emptied)
+    captions.write_caption(image, emptied)
+    assert not path.exists()
+
+
+def test_tags_are_split_at_the_separator_only() -> None:
+    assert captions.split_tags(" a b ,, (c:1.1), a b ,[d]") == ("a b", "(c:1.1)", "[d]")
+    assert captions.split_tags("a; b, c", separator=";") == ("a", "b, c")
+
+
+def test_a_repeated_tag_keeps_its_first_place() -> None:
+    assert captions.join_tags(["b", "a", "b", " ", "a"]) == "b, a"
+
+
+def test_a_tag_with_the_separator_is_refused() -> None:
+    with pytest.raises(CaptionError, match="“a,b”"):
+        captions.join_tags(["ok", "a,b"])
+
+
+plain_tags = st.lists(
+    st.text(st.characters(blacklist_characters=",\n\r\0", blacklist_categories=["Cs"]))
+    .map(str.strip)
+    .filter(bool),
+    unique=True,
+)
+
+
+@given(plain_tags)
+def test_tags_survive_being_joined_and_split(tags: list[str]) -> None:
+    assert captions.split_tags(captions.join_tags(tags)) == tuple(tags)
+
+
+@pytest.mark.parametrize("rng", [seeded(3), np.random.default_rng(3)], ids=["random", "numpy"])
+def test_shuffling_keeps_the_first_tags_and_every_tag(rng: captions.Shuffler) -> None:
+    tags = [f"tag {number}" for number in range(20)]
+    shuffled = captions.shuffle(",".join(tags), keep_tokens=2, rng=rng).split(", ")
+    assert shuffled[:2] == tags[:2]
+    assert sorted(shuffled) == sorted(tags)
+    assert shuffled != tags
+
+
+def test_the_same_random_state_gives_the_same_order() -> None:
+    first, again = (captions.shuffle("a, b, c, d, e, f", rng=seeded(7)) for _ in range(2))
+    assert first == again
+
+
+def test_shuffling_joins_with_comma_and_blank_whatever_the_separator() -> None:
+    assert captions.shuffle("a ;b", keep_tokens=5, separator=";", rng=seeded(0)) == "a, b"
+
+
+def test_shuffling_keeps_empty_and_repeated_tags_as_the_engine_does() -> None:
+    assert captions.shuffle("a,,a", keep_tokens=3, rng=seeded(0)) == "a, , a"
