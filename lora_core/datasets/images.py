@@ -15,14 +15,15 @@ import os
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final, Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from lora_core.datasets.captions import EXTENSION, first_line, read_text
+from lora_core.datasets.captions import EXTENSION, caption_path, first_line, read_text
 from lora_core.errors import CaptionError, DatasetError
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP")
@@ -186,42 +187,38 @@ def scan(folder: Path, *, extension: str = EXTENSION, verify: bool = False) -> F
     Raises:
         DatasetError: the folder does not exist or cannot be listed.
     """
+    found = listing(folder)
+    looks = [look(found.root / name, extension, verify=verify) for name in found.images]
+    return Folder(
+        path=found.root,
+        images=tuple(seen.entry for seen in looks if seen.entry is not None),
+        problems=(
+            *found.problems,
+            *(problem for seen in looks for problem in seen.problems),
+            *same_stems([seen.entry.name for seen in looks if seen.entry is not None]),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The file names of a folder, before any file is opened."""
+
+    root: Path
+    images: tuple[str, ...]
+    """Names with the ending of an image, sorted."""
+    problems: tuple[FileProblem, ...]
+    stamps: dict[str, tuple[int, int]]
+    """Size in bytes and time of change in ns of every file; a file with the same stamp has not changed."""
+
+
+def listing(folder: Path) -> Listing:
+    """List `folder` without opening a file.
+
+    Raises:
+        DatasetError: the folder does not exist or cannot be listed.
+    """
     root = folder.resolve()
-    names, problems = _names(root)
-    images: list[ImageEntry] = []
-    for name in names:
-        path = root / name
-        try:
-            header = read_header(path, verify=verify)
-            facts = path.stat()
-        except PictureTooLargeError as error:
-            problems.append(_skipped("too_large", name, error.why, error.fix))
-            continue
-        except DatasetError as error:
-            problems.append(_skipped("broken", name, error.why, error.fix))
-            continue
-        except FileNotFoundError:
-            continue  # it was removed while we looked
-        caption, found = _caption(path, extension, root)
-        problems.extend(found)
-        if header.turned:
-            problems.append(_turned_problem(name))
-        images.append(
-            ImageEntry(
-                path=path,
-                width=header.width,
-                height=header.height,
-                caption=caption,
-                size_bytes=facts.st_size,
-                mtime_ns=facts.st_mtime_ns,
-            )
-        )
-    problems.extend(_same_stems(images))
-    return Folder(path=root, images=tuple(images), problems=tuple(problems))
-
-
-def _names(root: Path) -> tuple[list[str], list[FileProblem]]:
-    """Names of the image files in `root`, sorted, and problems with names and kinds."""
     try:
         with os.scandir(root) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -233,33 +230,76 @@ def _names(root: Path) -> tuple[list[str], list[FileProblem]]:
         ) from error
     names: list[str] = []
     problems: list[FileProblem] = []
+    stamps: dict[str, tuple[int, int]] = {}
     for entry in found:
         if entry.name.startswith(".") or entry.is_dir(follow_symlinks=False):
             continue
+        try:
+            facts = entry.stat()
+        except OSError:
+            facts = None  # a link that leads nowhere, or a file removed while we looked
+        else:
+            stamps[entry.name] = (facts.st_size, facts.st_mtime_ns)
         suffix = Path(entry.name).suffix
-        if suffix.lower() in OTHER_PICTURES:
-            problems.append(
-                _skipped("format", entry.name, f"Training does not read {suffix} files.", _SAVE_AS)
-            )
-        elif suffix.lower() not in SUFFIXES:
+        if suffix.lower() not in SUFFIXES | OTHER_PICTURES:
             continue
-        elif entry.is_symlink() and leads_outside(Path(entry.path), root):
-            problems.append(
-                _skipped("link", entry.name, "It is a link to another folder.", "Copy the picture here.")
-            )
-        elif suffix not in {suffix.lower(), suffix.upper()}:
-            what = f"Its ending {suffix} mixes small and large letters, and trainers do not list it."
-            problems.append(_skipped("format", entry.name, what, f"Rename it to end in {suffix.lower()}."))
-        elif entry.is_file():
+        problem = _refusal(Path(entry.path), root, is_file=facts is not None and S_ISREG(facts.st_mode))
+        if problem is None:
             names.append(entry.name)
         else:
-            problems.append(
-                _skipped("broken", entry.name, "It is not a file, or leads nowhere.", "Remove it.")
-            )
-    return names, problems
+            problems.append(problem)
+    return Listing(root, tuple(names), tuple(problems), stamps)
 
 
-_SAVE_AS: Final = "Save it as png, jpg or webp."
+def _refusal(path: Path, root: Path, *, is_file: bool) -> FileProblem | None:
+    """Why a picture is left out by its name alone; None when it is not."""
+    suffix = path.suffix
+    if suffix.lower() in OTHER_PICTURES:
+        return _skipped(
+            "format", path.name, f"Training does not read {suffix} files.", "Save it as png or jpg."
+        )
+    if path.is_symlink() and leads_outside(path, root):
+        return _skipped("link", path.name, "It is a link to another folder.", "Copy the picture here.")
+    if suffix not in {suffix.lower(), suffix.upper()}:
+        what = f"Its ending {suffix} mixes small and large letters, and trainers do not list it."
+        return _skipped("format", path.name, what, f"Rename it to end in {suffix.lower()}.")
+    if not is_file:
+        return _skipped("broken", path.name, "It is not a file, or leads nowhere.", "Remove it.")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What opening one image and its caption showed."""
+
+    entry: ImageEntry | None
+    """None when the image cannot be used."""
+    problems: tuple[FileProblem, ...]
+
+
+def look(path: Path, extension: str = EXTENSION, *, verify: bool = False) -> Look:
+    """Open one image and its caption; never raises over their content."""
+    try:
+        header = read_header(path, verify=verify)
+        facts = path.stat()
+    except PictureTooLargeError as error:
+        return Look(None, (_skipped("too_large", path.name, error.why, error.fix),))
+    except DatasetError as error:
+        return Look(None, (_skipped("broken", path.name, error.why, error.fix),))
+    except FileNotFoundError:
+        return Look(None, ())  # it was removed while we looked
+    caption, problems = _caption(path, extension)
+    if header.turned:
+        problems = (*problems, _turned_problem(path.name))
+    entry = ImageEntry(
+        path=path,
+        width=header.width,
+        height=header.height,
+        caption=caption,
+        size_bytes=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
+    )
+    return Look(entry, problems)
 
 
 def leads_outside(path: Path, root: Path) -> bool:
@@ -271,30 +311,26 @@ def _skipped(kind: Kind, file: str, what: str, fix: str) -> FileProblem:
     return FileProblem(kind=kind, file=file, what=what, fix=fix, effect="skipped")
 
 
-def _caption(image: Path, extension: str, root: Path) -> tuple[str | None, list[FileProblem]]:
-    path = image.with_name(image.stem + extension)
-    if path.is_symlink() and leads_outside(path, root):
-        return None, [
-            _skipped("link", path.name, "It is a link to another folder.", "Copy the caption here.")
-        ]
+def _caption(image: Path, extension: str) -> tuple[str | None, tuple[FileProblem, ...]]:
+    path = caption_path(image, extension)
+    if path.is_symlink() and leads_outside(path, image.parent):
+        what, fix = "It is a link to another folder.", "Copy the caption here."
+        return None, (_skipped("link", path.name, what, fix),)
     try:
-        text = read_text(path)
-        caption = first_line(text, path.name)
+        caption = first_line(read_text(path), path.name)
     except CaptionError as error:
-        return None, [
-            FileProblem(kind="caption", file=path.name, what=error.why, fix=error.fix, effect="stops")
-        ]
-    if caption is None:
-        return None, [
-            FileProblem(
-                kind="uncaptioned",
-                file=image.name,
-                what="It has no caption.",
-                fix="Write a caption, or train with a trigger word alone.",
-                effect="advice",
-            )
-        ]
-    return caption, []
+        problem = FileProblem(kind="caption", file=path.name, what=error.why, fix=error.fix, effect="stops")
+        return None, (problem,)
+    if caption is not None:
+        return caption, ()
+    missing = FileProblem(
+        kind="uncaptioned",
+        file=image.name,
+        what="It has no caption.",
+        fix="Write a caption, or train with a trigger word alone.",
+        effect="advice",
+    )
+    return None, (missing,)
 
 
 def _turned_problem(name: str) -> FileProblem:
@@ -307,14 +343,15 @@ def _turned_problem(name: str) -> FileProblem:
     )
 
 
-def _same_stems(images: list[ImageEntry]) -> Iterator[FileProblem]:
-    counts = Counter(image.path.stem for image in images)
-    for image in images:
-        if counts[image.path.stem] > 1:
+def same_stems(names: Sequence[str]) -> Iterator[FileProblem]:
+    """Problems of images whose names differ in the ending only, so that they share a caption."""
+    counts = Counter(Path(name).stem for name in names)
+    for name in names:
+        if counts[Path(name).stem] > 1:
             yield FileProblem(
                 kind="same_stem",
-                file=image.name,
-                what=f"{counts[image.path.stem]} pictures have this name apart from the ending, and share a caption.",
+                file=name,
+                what=f"{counts[Path(name).stem]} pictures differ in the ending only, and share a caption.",
                 fix="Rename all but one of them.",
                 effect="advice",
             )
