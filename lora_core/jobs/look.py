@@ -1,0 +1,124 @@
+"""The true status of a job: what is on record, checked against who is alive.
+
+Covered: a dead process is never shown as running, a pending request shows at once, a missing or
+unreadable status is rebuilt from what else is known. Not covered: writing the end of a dead job
+down (settle.py). Nothing here writes.
+"""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from lora_core.jobs import liveness, requests
+from lora_core.jobs.records import ACTIVE, TABLE, End, Job, Saved, State, Status, move, read_status
+from lora_core.jobs.states import complete_states
+
+STARTING_LIMIT_S: Final = 60.0
+"""How long a job may take from its start until its process holds the lock."""
+
+UNSETTLED: Final = End(
+    cause="The process that did this work is gone. The cause is being looked up.",
+    fix="Look again in a few seconds.",
+)
+"""Stands in for the end of a job whose process is dead and whose end nobody wrote down yet."""
+
+
+def engine_lock(folder: Path) -> Path:
+    return folder / "engine.lock"
+
+
+def recorded(job: Job) -> Status:
+    """The status on record, or one rebuilt from the lock, the progress and the saved states."""
+    return read_status(job.folder) or rebuilt(job)
+
+
+def status(job: Job) -> Status:
+    """The status as it is at this moment; takes about 0.1 ms, 30 ms more for a dead process."""
+    seen = recorded(job)
+    if seen.state in ACTIVE:
+        if not liveness.alive(engine_lock(job.folder)):
+            seen = recorded(job)  # it may have written its end just before it let go
+            if seen.state in ACTIVE and not _may_still_start(seen):
+                seen = move(seen, "lost", end=UNSETTLED)
+        else:
+            asked = requests.pending(job.folder)
+            to: State = "stopping" if asked and asked.name == "stop" else "pausing"
+            if asked and to in TABLE[seen.state]:
+                seen = move(seen, to)
+    return with_message(job, seen)
+
+
+def _may_still_start(seen: Status) -> bool:
+    return seen.state == "starting" and abs(time.time() - seen.updated) < STARTING_LIMIT_S
+
+
+def rebuilt(job: Job) -> Status:
+    """What can be known without a status file."""
+    owner = liveness.read_owner(engine_lock(job.folder))
+    attempt = owner.about.get("attempt") if owner else None
+    states = complete_states(job.folder)
+    known = Status(
+        state="running",
+        step=last_step(job.folder),
+        attempt=attempt if isinstance(attempt, int) else 1,
+        order=job.created,
+        updated=time.time(),
+        saved=Saved(step=states[0].step, path=f"states/{states[0].name}") if states else None,
+        notes=("Its status file was missing or unreadable, so a part of what it told is gone.",),
+    )
+    if liveness.alive(engine_lock(job.folder)):
+        return known
+    end = End(
+        cause="Its status file was missing or unreadable, and no process works on it.",
+        fix=what_next(job, known),
+        at=time.time(),
+        step=known.step,
+    )
+    return move(known, "lost", end=end)
+
+
+def last_step(folder: Path) -> int:
+    """The last step in progress.jsonl; 0 when it has none."""
+    try:
+        with (folder / "progress.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # cut off, or not a step
+    return 0
+
+
+def what_next(job: Job, seen: Status) -> str:
+    """The sentence that tells from where one could go on."""
+    states = complete_states(job.folder)
+    if states:
+        return f"Resume it: it goes on from step {states[0].step}, which is saved."
+    if job.kind == "train":
+        return "Nothing was saved before, so resuming starts from the beginning."
+    return "Resume it to do the work again." if seen.attempt == 1 else "Do it again, or read the log first."
+
+
+def with_message(job: Job, seen: Status) -> Status:
+    """`seen` with its plain sentence and, while it is asked to end, the grace that is left."""
+    if seen.end is not None:
+        return replace(seen, message=seen.end.cause)
+    if seen.state == "queued":
+        return replace(seen, message="It waits for its turn.")
+    if seen.state == "starting":
+        return replace(seen, message="Its process is being started.")
+    asked = requests.pending(job.folder) if seen.state in {"stopping", "pausing"} else None
+    if asked is None:
+        return replace(seen, message=seen.phase or "It is at work.")
+    left_s = min(asked.grace_s, max(0.0, asked.at + asked.grace_s - time.time()))
+    doing = "Stopping" if asked.name == "stop" else "Pausing"
+    rest = f"If it does not answer within {left_s:.0f} s, it is ended by force."
+    saves = "It saves at the next step. " if job.kind == "train" and not asked.force else ""
+    return replace(seen, message=f"{doing}. {saves}{rest}", grace_left_s=left_s)

@@ -1,0 +1,116 @@
+"""Starting the runner and the processes of jobs, each detached from whoever starts it.
+
+Covered: their command lines and environment, starting a runner when there is none, waking the
+one there is. Not covered: what they do (runner.py, worker.py).
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+from lora_core.errors import JobError
+from lora_core.jobs import liveness
+from lora_core.workspace import APP_ROOT, Workspace
+
+RUNNER_COMMAND: list[str] = [sys.executable, "-m", "lora_core.jobs.runner"]
+"""Gets the workspace's folder behind it."""
+WORKER_COMMAND: list[str] = [sys.executable, "-m", "lora_core.jobs.worker"]
+"""Gets the job's folder behind it."""
+
+LOG_LIMIT_BYTES: Final = 1_000_000
+_AGAIN_S: Final = 3.0  # a runner that cannot start is not tried at every look of a page
+
+_children: list[subprocess.Popen[bytes]] = []
+_tried: dict[Path, float] = {}
+
+
+def runner_lock(workspace: Workspace) -> Path:
+    return workspace.runner / "runner.lock"
+
+
+def wake_folder(workspace: Workspace) -> Path:
+    """The runner watches it; any change in it means: look at the jobs now."""
+    return workspace.runner / "wake"
+
+
+def wake(workspace: Workspace) -> None:
+    """Tell the runner to look now. Without it the runner looks once a second anyway."""
+    try:
+        (wake_folder(workspace) / "now").touch()
+    except OSError:
+        return  # a full or read-only disk: the second's look finds the change
+
+
+def runner_alive(workspace: Workspace) -> bool:
+    """True when a runner supervises this workspace."""
+    return liveness.probe(runner_lock(workspace))
+
+
+def ensure_runner(workspace: Workspace) -> bool:
+    """See to it that a runner supervises this workspace; True when one was started.
+
+    Call it after writing a job or a request. A runner that leaves gives its lock back first and
+    looks at the jobs once more, so whoever finds the lock held may rely on being seen.
+
+    Raises:
+        JobError: no runner could be started.
+    """
+    _children[:] = [child for child in _children if child.poll() is None]  # no zombies of ours
+    if runner_alive(workspace):
+        wake(workspace)
+        return False
+    now = time.monotonic()
+    starting = any(child.args[-1] == str(workspace.root) for child in _children)  # type: ignore[index]  # args is our own list
+    if starting and now - _tried.get(workspace.root, -_AGAIN_S) < _AGAIN_S:
+        return False
+    _tried[workspace.root] = now
+    try:
+        wake_folder(workspace).mkdir(parents=True, exist_ok=True)
+        with runner_log(workspace).open("ab") as log:
+            _children.append(detached([*RUNNER_COMMAND, str(workspace.root)], log, {}))
+    except OSError as error:
+        raise JobError(
+            "The jobs are not supervised now, so nothing that waits is started.",
+            why=f"The process for it could not be started: {error.strerror or error}.",
+            fix="Free some memory and disk space. Then open the app again; nothing is lost.",
+        ) from error
+    return True
+
+
+def runner_log(workspace: Workspace) -> Path:
+    return workspace.runner / "runner.log"
+
+
+def detached(command: list[str], log: IO[bytes], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own, without a terminal, printing into `log`."""
+    options: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+        options = {"creationflags": flags}
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=APP_ROOT,  # so that -m finds the package, wherever the app was started
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **extra},
+        close_fds=True,
+        **options,
+    )
+
+
+def start_worker(folder: Path, *, online: bool) -> subprocess.Popen[bytes]:
+    """Start the process that does the job in `folder`.
+
+    Raises:
+        OSError: it could not be started, or its log could not be opened.
+    """
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    if not online:
+        quiet |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    with (folder / "train.log").open("ab") as log:
+        return detached([*WORKER_COMMAND, str(folder)], log, quiet)
