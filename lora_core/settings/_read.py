@@ -1,0 +1,297 @@
+"""From the tables of the two files to values that fit, with every problem noted on the way.
+
+Covered: which key belongs where, types and limits of each, the levels of the dataset file, paths.
+Not covered: TOML itself (see `_toml.py`) and putting the records together (see `files.py`).
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import Any, Final
+
+from lora_core.errors import Problem
+from lora_core.settings import known
+from lora_core.settings._description import Setting
+from lora_core.settings._values import checked, shown
+from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings, SubsetSettings
+from lora_core.settings.run import catalogue
+
+_LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
+
+
+class Reading:
+    """What was found while reading: problems that stop a run, and notes that do not."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+
+    def problem(self, key: str, what: str, fix: str, where: str = "") -> None:
+        self.problems.append(Problem(setting=key, what=f"{where}{what}", fix=fix))
+
+    def value(self, setting: Setting, value: Any, folder: Path, where: str = "") -> Any:
+        """The value as its field holds it, paths made absolute; None with a problem noted."""
+        result = checked(setting, value)
+        if result.problem is not None:
+            self.problem(setting.key, result.problem.what, result.problem.fix, where)
+        return _from_folder(result.value, folder, setting) if isinstance(result.value, Path) else result.value
+
+
+def _from_folder(path: Path, folder: Path, setting: Setting) -> Path:
+    # A path of Windows stays as it is on other systems, where it does not look absolute.
+    if path.is_absolute() or PureWindowsPath(path).is_absolute():
+        return path
+    found = folder.resolve() / path
+    # `owner/name` may also be a model of a hub; only a folder that is there is one of ours.
+    is_name = setting.concern == "model" and len(path.parts) == 2 and not found.exists()
+    return path if is_name else found
+
+
+@dataclass
+class ConfigValues:
+    """What a config file holds, by concern; dataset settings in it serve where no table names them."""
+
+    by_concern: dict[str, dict[str, Any]] = field(default_factory=dict)
+    other: dict[str, Any] = field(default_factory=dict)
+
+    def put(self, setting: Setting, value: Any) -> None:
+        self.by_concern.setdefault(setting.concern, {})[setting.key] = value
+
+    def of(self, concern: str) -> dict[str, Any]:
+        return self.by_concern.get(concern, {})
+
+    @staticmethod
+    def whole_run(concern: str) -> bool:
+        """False for the two concerns that live in the dataset file."""
+        return concern not in {"datasets", "subsets"}
+
+
+def read_config(table: Mapping[str, Any], folder: Path, reading: Reading) -> ConfigValues:
+    """The values of a config file; `reading` gets what is wrong with the others."""
+    values = ConfigValues()
+    arguments = {s.key: s for s in catalogue() if s.place == "argument"}
+    fallbacks = {s.argument: s for s in catalogue() if s.argument is not None}
+    for key, value in _flat(table, reading).items():
+        if key in arguments:
+            values.put(arguments[key], reading.value(arguments[key], value, folder))
+        elif key in fallbacks:
+            values.put(fallbacks[key], reading.value(fallbacks[key], value, folder))
+        elif key in _LISTS:
+            _read_list(key, value, values, reading)
+        else:
+            _read_other(key, value, values, reading)
+    for s in catalogue():
+        if (
+            s.place == "argument"
+            and s.default is None
+            and not s.optional
+            and s.key not in values.of(s.concern)
+        ):
+            reading.problem(s.key, "It is missing.", f"Add the line {s.key} = … to the config file.")
+    if values.other.get("text_encoder_lr") is not None and values.of("network").get(
+        "network_train_unet_only", True
+    ):
+        del values.other["text_encoder_lr"]
+        reading.notes.append("text_encoder_lr is not used: only the image part is trained.")
+    return values
+
+
+def _flat(table: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """Top-level tables opened, as sd-scripts does: their names mean nothing."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        inner = value if isinstance(value, dict) and not _is_key(key) else {key: value}
+        for name, item in inner.items():
+            if name in flat:
+                reading.problem(name, "It is set twice.", f"Keep one of the lines with {name}.")
+            flat[name] = item
+    return flat
+
+
+def _is_key(name: str) -> bool:
+    return name in known.tables()["arguments"] or any(s.key == name for s in catalogue())
+
+
+def _read_list(place: str, value: Any, values: ConfigValues, reading: Reading) -> None:
+    """One of the `key=value` lists; what is not described here stays in `other` as it was."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        fix = f'Write it as {place} = ["key=value"].'
+        reading.problem(place, f'It must be a list of texts "key=value", and it is {shown(value)}.', fix)
+        return
+    settings = {s.key: s for s in catalogue() if s.place == place}
+    for item in value:
+        key, sign, text = (part.strip() for part in item.partition("="))
+        if not sign or not key or (place != "network_args" and "=" in text):
+            fix = "Write one text for each value, with one = in it."
+            reading.problem(place, f"It holds {shown(item)}, which does not have the form key=value.", fix)
+        elif key not in settings:
+            values.other.setdefault(place, []).append(item)
+        elif key in values.of(settings[key].concern):
+            reading.problem(key, f"It is set twice in {place}.", f"Keep one of the texts with {key}.")
+        else:
+            values.put(settings[key], reading.value(settings[key], _literal(text), Path(), f"In {place}: "))
+
+
+def _literal(text: str) -> Any:
+    """A Python literal, or the text itself. Nothing is ever run."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return text
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read_other(key: str, value: Any, values: ConfigValues, reading: Reading) -> None:
+    arguments = known.tables()["arguments"]
+    if key in known.APP_DECIDES:
+        reading.notes.append(f"{key} is not used: {known.APP_DECIDES[key]}.")
+    elif key in arguments:
+        if needed := known.wrong_type("arguments", key, value):
+            reading.problem(
+                key, f"It must be {needed}, and it is {shown(value)}.", f"Change {key}, or leave it out."
+            )
+        elif key in known.CHANGES_NO_RESULT:
+            reading.notes.append(f"{key} is not used: it changes speed or memory, not the result.")
+        else:
+            values.other[key] = value
+    elif key in known.tables()["other_families"]:
+        fix = f"Leave {key} out."
+        reading.problem(key, "It belongs to another family of models than this app trains now.", fix)
+    else:
+        _unknown(
+            key,
+            reading,
+            [*arguments, *(s.key for s in catalogue() if s.place == "argument")],
+            "the config file",
+        )
+
+
+def _unknown(key: str, reading: Reading, names: list[str], table: str, where: str = "") -> None:
+    placed = {s.key: s for s in catalogue()}.get(key)
+    if placed is not None:
+        reading.problem(key, f"It does not belong in {table}.", _right_place(placed), where)
+        return
+    near = known.nearest(key, names)
+    fix = f"Did you mean {near}? If not, leave it out." if near else "Check its spelling, or leave it out."
+    reading.problem(key, f"There is no such key for {table}.", fix, where)
+
+
+def _right_place(setting: Setting) -> str:
+    if setting.place == "dataset":
+        return f"Write {setting.key} under [[datasets]] in the dataset file."
+    if setting.place == "subset":
+        return f"Write {setting.key} under [[datasets.subsets]] in the dataset file."
+    if setting.place == "argument":
+        return f"Write {setting.key} in the config file."
+    return f'Write it as {setting.place} = ["{setting.key}=…"] in the config file.'
+
+
+def read_dataset(
+    table: Mapping[str, Any], folder: Path, reading: Reading, arguments: ConfigValues
+) -> DatasetFile | None:
+    """The datasets of a dataset file; the nearest table that names a setting decides, then the argument.
+
+    None when there are problems.
+    """
+    before = len(reading.problems)
+    general = table.get("general", {})
+    for key in table.keys() - {"general", "datasets"}:
+        _unknown(key, reading, ["general", "datasets"], "the top of the dataset file")
+    if not isinstance(general, dict):
+        reading.problem(
+            "general", f"It must be a table, and it is {shown(general)}.", "Write it as [general]."
+        )
+        general = {}
+    levels = _Levels(folder, reading, arguments)
+    shared = levels.split(general, "In [general]: ", subset_only=False)
+    entries = _tables(table.get("datasets"), "datasets", "[[datasets]]", reading)
+    found = [levels.dataset(entry, shared, number) for number, entry in enumerate(entries, 1)]
+    if len(reading.problems) > before:
+        return None
+    return DatasetFile(datasets=tuple(dataset for dataset in found if dataset is not None))
+
+
+def _tables(value: Any, key: str, header: str, reading: Reading, where: str = "") -> list[dict[str, Any]]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return value
+    what = "It is missing." if value is None else f"It must be a list of tables, and it is {shown(value)}."
+    reading.problem(key, what, f"Write one {header} for each.", where)
+    return []
+
+
+@dataclass
+class _Found:
+    """Values of one level of the dataset file, sorted by where they belong."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    subset: dict[str, Any] = field(default_factory=dict)
+    other_dataset: dict[str, Any] = field(default_factory=dict)
+    other_subset: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Reads general, dataset and subset tables; each inherits from the one above."""
+
+    folder: Path
+    reading: Reading
+    arguments: ConfigValues
+
+    def split(self, table: Mapping[str, Any], where: str, *, subset_only: bool) -> _Found:
+        """Check each value of one table. `subset_only` refuses what a subset may not set."""
+        settings = {s.key: s for s in catalogue() if s.place in {"dataset", "subset"}}
+        lists = known.tables()
+        found = _Found()
+        for key, value in table.items():
+            s = settings.get(key)
+            inheritable = subset_only or key != "image_dir"
+            if s is not None and s.place == "subset" and inheritable:
+                found.subset[key] = self.reading.value(s, value, self.folder, where)
+            elif s is not None and s.place == "dataset" and not subset_only:
+                found.dataset[key] = self.reading.value(s, value, self.folder, where)
+            elif s is None and key in lists["subset"]:
+                self._keep("subset", key, value, found.other_subset, where)
+            elif s is None and key in lists["dataset"] and not subset_only:
+                self._keep("dataset", key, value, found.other_dataset, where)
+            else:
+                names = [*settings, *lists["subset"], *lists["dataset"]]
+                _unknown(key, self.reading, names, "a subset" if subset_only else "this table", where)
+        return found
+
+    def _keep(self, table: known.Table, key: str, value: Any, into: dict[str, Any], where: str) -> None:
+        if needed := known.wrong_type(table, key, value):
+            what = f"It must be {needed}, and it is {shown(value)}."
+            self.reading.problem(key, what, f"Change {key}, or leave it out.", where)
+        elif key in known.CHANGES_NO_RESULT:
+            self.reading.notes.append(f"{key} is not used: it changes speed or memory, not the result.")
+        else:
+            into[key] = value
+
+    def dataset(self, table: Mapping[str, Any], shared: _Found, number: int) -> DatasetSettings | None:
+        where = f"In [[datasets]] {number}: "
+        found = self.split({k: v for k, v in table.items() if k != "subsets"}, where, subset_only=False)
+        entries = _tables(table.get("subsets"), "subsets", "[[datasets.subsets]]", self.reading, where)
+        subsets = [
+            self._subset(entry, [shared, found], f"In [[datasets]] {number}, subset {index}: ")
+            for index, entry in enumerate(entries, 1)
+        ]
+        if self.reading.problems:
+            return None
+        values = {**self.arguments.of("datasets"), **shared.dataset, **found.dataset}
+        other = {**shared.other_dataset, **found.other_dataset}
+        return DatasetSettings(**values, other=other, subsets=tuple(s for s in subsets if s is not None))
+
+    def _subset(self, table: Mapping[str, Any], above: list[_Found], where: str) -> SubsetSettings | None:
+        found = self.split(table, where, subset_only=True)
+        if "image_dir" not in table:
+            self.reading.problem(
+                "image_dir", "It is missing.", 'Add the line image_dir = "…" to the subset.', where
+            )
+        if self.reading.problems:
+            return None
+        values, other = dict(self.arguments.of("subsets")), dict[str, Any]()
+        for level in [*above, found]:
+            values |= level.subset
+            other |= level.other_subset
+        return SubsetSettings(**values, other=other)

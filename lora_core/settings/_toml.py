@@ -1,0 +1,124 @@
+"""TOML as sd-scripts reads it, read and written so that nothing changes on the way.
+
+sd-scripts reads with the package `toml` 0.10.2. That reader takes some broken files, refuses some
+correct ones (lists that mix 1 and 1.0) and, when it writes, garbles texts with `\\u` or control
+characters: `C:\\users` comes out as an escape that no reader takes. So a file is read with
+both `toml` and Python's strict reader and must mean the same to both, and it is written by the
+small writer here.
+
+Covered: flat tables, arrays of tables, texts, numbers, flags and lists of them. Not covered: dates.
+"""
+
+import json
+import math
+import tomllib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import toml
+
+from lora_core.errors import Problem, SettingsError
+
+SIZE_LIMIT: Final = 1_000_000
+"""Bytes. A settings file has a few thousand; a large one is something else by mistake."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a settings file.
+
+    Raises:
+        SettingsError: there is no such file, it is too large, or it is not UTF-8.
+    """
+    try:
+        # Size first: a wrong file may be a model of many gigabytes.
+        if path.stat().st_size > SIZE_LIMIT:
+            raise _refused(path.name, "It is larger than a settings file can be.", "Choose the right file.")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refused(path.name, "It is not UTF-8 text.", "Save it as UTF-8.") from error
+    except (OSError, ValueError) as error:
+        reason = (
+            error.strerror if isinstance(error, OSError) else "the path holds a sign that no path can have"
+        )
+        raise _refused(path.name, f"The system answered: {reason}.", "Check the path of the file.") from error
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """The table in `text`; `name` is the file's name for messages.
+
+    Raises:
+        SettingsError: the text is not TOML, or sd-scripts would read it differently.
+    """
+    if len(text) > SIZE_LIMIT:
+        raise _refused(name, "It is larger than a settings file can be.", "Choose the right file.")
+    try:
+        strict = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
+        raise _refused(name, f"It is not complete TOML: {where}.", "Mend that line.") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own source has escapes that newer Pythons warn about
+            loose = toml.loads(text)
+    except Exception as error:
+        raise _refused(
+            name,
+            f"The reader that sd-scripts uses does not understand it: {error}.",
+            "Write it more simply: one key on each line, and no list that mixes 1 with 1.0 or with text.",
+        ) from error
+    if repr(loose) != repr(strict) and loose != strict:
+        raise _refused(
+            name,
+            "The reader that sd-scripts uses would read other values from it.",
+            "Write it more simply: one key on each line, and texts in double quotes.",
+        )
+    return strict
+
+
+def _refused(name: str, why: str, fix: str) -> SettingsError:
+    return SettingsError([Problem(setting="", what=why, fix=fix)], what=f"The file {name} was not read.")
+
+
+def write_value(value: Any) -> str:
+    """One value as TOML.
+
+    Raises:
+        ValueError: it has no form in TOML that every reader takes.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be written")
+        return repr(value)  # the shortest text that reads back as the same float
+    if isinstance(value, Path):
+        return write_text(str(value))
+    if isinstance(value, str):
+        return write_text(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_write_item(item) for item in value)}]"
+    raise ValueError(f"{type(value).__name__} cannot be written")
+
+
+def _write_item(item: Any) -> str:
+    written = write_value(item)
+    if isinstance(item, str):
+        # Inside a list, `toml` 0.10.2 loses its way at an escaped quote and at a comma that comes first.
+        written = '"' + written[1:-1].replace('\\"', "\\u0022") + '"'
+        written = '"\\u002c' + written[2:] if written.startswith('",') else written
+    return written
+
+
+def write_text(text: str) -> str:
+    """A text between double quotes, with the escapes that both readers know."""
+    # JSON's escapes are TOML's; only DEL is plain in JSON and forbidden in TOML.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write_lines(values: Mapping[str, Any]) -> list[str]:
+    """`key = value`, one a line; what is None is left out, as TOML has no word for it."""
+    return [f"{key} = {write_value(value)}" for key, value in values.items() if value is not None]

@@ -1,0 +1,138 @@
+"""One value against its description: does it fit, and what does a user read if not.
+
+Covered: values as Python objects (from TOML, from a form) and values as typed text (from a command
+or a text field). Not covered: whether values fit each other (see `lora_core.planning`).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lora_core.errors import Problem
+from lora_core.settings._description import Setting
+
+_STRICT: Final = ConfigDict(strict=True, allow_inf_nan=False)
+
+_EXPECTED: Final = {
+    "flag": "true or false",
+    "whole": "a whole number",
+    "number": "a number",
+    "steps_or_share": "a whole number of steps, or a share such as 0.05",
+    "text": "text",
+    "choice": "one of the choices",
+    "path": "the path of a file or folder, as text",
+    "pair": "two numbers",
+    "size": "one or two whole numbers of pixels, 16 or more",
+    "prompts": "the path of a text file, or a list of prompts",
+}
+_LIMITS: Final = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
+_SHOWN_CHARACTERS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A value in the field's own type, or the problem it has."""
+
+    value: Any = None
+    problem: Problem | None = None
+
+
+def checked(setting: Setting, value: Any) -> Checked:
+    """`value` as the field holds it; nothing is rounded, cut or replaced."""
+    try:
+        return Checked(_adapter(setting).validate_python(value))
+    except ValidationError as error:
+        kinds = {detail["type"] for detail in error.errors(include_url=False, include_context=False)}
+        return Checked(problem=_problem(setting, value, limits_only=kinds <= _LIMITS))
+
+
+def parsed(setting: Setting, text: str) -> Checked:
+    """What a user typed, as the field holds it. Empty text leaves an optional setting unset."""
+    typed = text.strip()
+    if not typed and setting.optional:
+        return Checked(None)
+    value: Any = text
+    if setting.kind == "flag":
+        value = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(
+            typed.lower(), text
+        )
+    elif setting.kind in {"whole", "number", "steps_or_share"}:
+        value = _number(typed, whole_only=setting.kind == "whole")
+    elif setting.kind == "pair":
+        value = [_number(part.strip(), whole_only=False) for part in typed.strip("()[]").split(",")]
+    elif setting.kind == "prompts" and "\n" in typed:
+        value = tuple(line.strip() for line in typed.splitlines() if line.strip())
+    return checked(setting, value)
+
+
+def _number(text: str, *, whole_only: bool) -> int | float | str:
+    # int() and float() also take "1_000" and other scripts' digits; a file could not hold those.
+    if text.isascii() and "_" not in text:
+        for kind in (int,) if whole_only else (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return text
+
+
+@lru_cache(maxsize=512)
+def _adapter_for(key: str, annotation: Any) -> TypeAdapter[Any]:  # noqa: ARG001  the key is the cache's
+    return TypeAdapter(annotation, config=_STRICT)
+
+
+def _adapter(setting: Setting) -> TypeAdapter[Any]:
+    try:
+        return _adapter_for(setting.key, setting.annotation)
+    except TypeError:  # a type that cannot be hashed cannot be remembered
+        return TypeAdapter(setting.annotation, config=_STRICT)
+
+
+def _problem(setting: Setting, value: Any, *, limits_only: bool) -> Problem:
+    fix = f"Change {setting.full_name}, or leave it out."
+    if limits_only and setting.kind in {"whole", "number", "steps_or_share"}:
+        return Problem(
+            setting=setting.key, what=f"It must be {limits(setting)}, and it is {shown(value)}.", fix=fix
+        )
+    if setting.choices:
+        listed = ", ".join(str(choice) for choice in setting.choices)
+        return Problem(
+            setting=setting.key, what=f"It must be one of {listed}, and it is {shown(value)}.", fix=fix
+        )
+    return Problem(
+        setting=setting.key, what=f"It must be {_EXPECTED[setting.kind]}, and it is {shown(value)}.", fix=fix
+    )
+
+
+def limits(setting: Setting) -> str:
+    """The hard limits in words, such as `1 or more and at most 4096`; empty when there are none."""
+    words = []
+    if setting.ge is not None:
+        words.append(f"{setting.ge:g} or more")
+    if setting.gt is not None:
+        words.append(f"above {setting.gt:g}")
+    if setting.le is not None:
+        words.append(f"at most {setting.le:.0f}" if setting.le >= 1 else f"at most {setting.le:g}")
+    if setting.lt is not None:
+        words.append(f"below {setting.lt:g}")
+    return " and ".join(words)
+
+
+def shown(value: Any) -> str:
+    """A value as messages quote it: short, and text marked as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        cut = value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…"
+        return f"the text {cut!r}"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        text = ", ".join(shown(item) for item in value[:4])
+        return f"the list [{text}{', …' if len(value) > 4 else ''}]"[: 3 * _SHOWN_CHARACTERS]
+    try:
+        return str(value)[:_SHOWN_CHARACTERS]
+    except ValueError:  # a whole number of more than 4300 digits has no text
+        return "a very large number"

@@ -1,0 +1,198 @@
+"""Settings of what a run gives back: saves, samples, validation, and the notes in the file.
+
+Covered: their types, hard limits, starting values and help. Not covered: where the files go; the
+app decides that (see `lora_core.runs`).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from lora_core.settings._description import (
+    BUILT_IN,
+    Advice,
+    Concern,
+    PathValue,
+    TextsValue,
+    described,
+)
+
+
+class SavingSettings(Concern):
+    """LoRA files and states that a run leaves on disk."""
+
+    output_name: str = described(
+        "lora",
+        label="Name of the LoRA file",
+        what="The file gets this name. Its ending is added for you.",
+        why="Choose a name that you will know again.",
+        level="basic",
+        part="target",
+    )
+    save_every_n_epochs: int | None = described(
+        None,
+        label="Save after this many epochs",
+        what="Writes a LoRA file each time so many epochs are done. If it is empty, this is not done.",
+        why="Set it to 1 to try each epoch and keep the best.",
+        unit="epochs",
+        ge=1,
+    )
+    save_every_n_steps: int | None = described(
+        None,
+        label="Save after this many steps",
+        what="Writes a LoRA file each time so many steps are done. If it is empty, this is not done.",
+        why="Use it for long epochs.",
+        unit="steps",
+        ge=1,
+        advice=Advice(50, None, "Saving more often fills the disk."),
+    )
+    save_last_n_epochs: int | None = described(
+        None,
+        label="Epoch files to keep",
+        what="Keeps so many of the newest epoch files and removes older ones. If it is empty, all are kept.",
+        why="Set it if your disk is small.",
+        unit="files",
+        ge=1,
+    )
+    save_last_n_steps: int | None = described(
+        None,
+        label="How far back step files are kept",
+        what="Removes step files that are older than this many steps. If it is empty, all are kept.",
+        why="Set it if your disk is small.",
+        unit="steps",
+        ge=1,
+    )
+    save_state: bool = described(
+        False,
+        label="Save a state with each file",
+        what="Keeps all that is needed to go on from this point, next to each saved file.",
+        why="Turn it on for a long run. If the power fails, you lose only the time since the last save.",
+    )
+    save_state_on_train_end: bool = described(
+        False,
+        label="Save a state at the end",
+        what="Keeps all that is needed to go on when the run is done.",
+        why="Turn it on if you may want to train longer later.",
+    )
+    resume: PathValue | None = described(
+        None,
+        label="Go on from a state",
+        what="The folder of a saved state. The run goes on from there.",
+        why="The app fills it in when you go on with a run that was stopped.",
+        level="expert",
+        part="target",
+    )
+
+
+class SamplingSettings(Concern):
+    """Pictures that are drawn while the run goes on."""
+
+    sample_prompts: PathValue | TextsValue | None = described(
+        None,
+        label="Prompts for samples",
+        what="What the sample pictures show, one prompt a line. You can also name a text file.",
+        why="Write one prompt with your trigger word and one without it. So you see what is learned "
+        "and what is harmed.",
+        level="basic",
+        part="target",
+    )
+    sample_every_n_epochs: int | None = described(
+        None,
+        label="Samples after this many epochs",
+        what="Draws the samples each time so many epochs are done.",
+        why="Set it to 1 to see how each epoch looks.",
+        unit="epochs",
+        ge=1,
+    )
+    sample_every_n_steps: int | None = described(
+        None,
+        label="Samples after this many steps",
+        what="Draws the samples each time so many steps are done. It does nothing if epochs are set too.",
+        why="Use it for long epochs. Each time costs a bit of time.",
+        unit="steps",
+        ge=1,
+    )
+    sample_at_first: bool = described(
+        False,
+        label="Samples before the first step",
+        what="Draws the samples once before the run starts to learn.",
+        why="Turn it on. With the first pictures you can see what has changed.",
+    )
+    sample_sampler: Literal[
+        "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver", "dpmsolver++",
+        "dpmsingle", "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
+    ] = described(
+        "ddim",
+        label="Way to draw samples",
+        what="The method that draws the sample pictures. It does not change what is learned.",
+        why="Leave it as it is, or take the one that you use for your own pictures.",
+        level="expert",
+        engine_choices={BUILT_IN: ("ddim", "euler_a")},
+    )  # fmt: skip
+
+
+class ValidationSettings(Concern):
+    """A test on images that the run does not learn from."""
+
+    validate_every_n_epochs: int | None = described(
+        None,
+        label="Test after this many epochs",
+        what="Tests the LoRA on the images held back, each time so many epochs are done.",
+        why="Leave it empty to test after each epoch. Raise it if the tests take too long.",
+        unit="epochs",
+        ge=1,
+    )
+    validate_every_n_steps: int | None = described(
+        None,
+        label="Test after this many steps",
+        what="Tests the LoRA on the images held back, each time so many steps are done.",
+        why="Use it for long epochs.",
+        unit="steps",
+        ge=1,
+    )
+    max_validation_steps: int | None = described(
+        None,
+        label="Longest test",
+        what="Stops a test after this many batches. If it is empty, all images held back are used.",
+        why="Set it if you hold back many images and the tests take too long.",
+        unit="batches",
+        ge=1,
+    )
+
+
+class MetadataSettings(Concern):
+    """Notes that are written into the LoRA file."""
+
+    metadata_title: str | None = described(
+        None,
+        label="Title in the file",
+        what="The title that other programs show. If it is empty, the name of the file is used.",
+        why="Fill it in before you share the LoRA.",
+        part="target",
+    )
+    metadata_author: str | None = described(
+        None,
+        label="Author in the file",
+        what="The name of who made the LoRA. It stands in the file for all to read.",
+        why="Fill it in if you want to be named.",
+        part="target",
+    )
+    metadata_trigger_phrase: str | None = described(
+        None,
+        label="Trigger word",
+        what="The word that calls what the LoRA has learned. It stands in the file for all to read.",
+        why="Choose a word that the base model does not know yet.",
+        level="basic",
+        part="target",
+    )
+    training_comment: str | None = described(
+        None,
+        label="Note in the file",
+        what="A note of your own. It stands in the file for all to read.",
+        why="Use it to tell what you tried in this run.",
+        part="target",
+    )
+
+
+def is_prompt_file(value: object) -> bool:
+    """True when samples come from a file and not from lines in the settings."""
+    return isinstance(value, Path)

@@ -1,0 +1,116 @@
+"""What sd-scripts takes besides the settings described here, and what to say about a name.
+
+Covered: the engine's own list of arguments (data, read from its parsers), which of them the app
+decides itself, which change nothing in a result, and the nearest known name for a slip of the pen.
+Not covered: descriptions (see the `concern_*` modules); nothing here repeats them.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+DATA_FILE: Final = Path(__file__).with_name("sd_scripts_arguments.json")
+Table = Literal["arguments", "other_families", "dataset", "subset"]
+
+APP_DECIDES: Final[Mapping[str, str]] = {
+    "output_dir": "the app keeps the files of a run in the folder of its job",
+    "logging_dir": "the app keeps the logs of a run in the folder of its job",
+    "log_with": "the app always logs for TensorBoard",
+    "log_prefix": "the app names the folder of the logs",
+    "log_tracker_name": "the app names the folder of the logs",
+    "log_tracker_config": "the app sets up the logs",
+    "log_config": "the settings of a run are kept in the folder of its job",
+    "console_log_level": "the app keeps the whole log",
+    "console_log_file": "the app keeps the whole log",
+    "console_log_simple": "the app keeps the whole log",
+    "dataset_config": "the dataset file is read together with this one",
+    "config_file": "this is the file itself",
+}
+"""Arguments that a hand-written file may hold and the app sets itself, with what it does instead."""
+
+CHANGES_NO_RESULT: Final = frozenset({
+    "cache_info", "cache_latents_to_disk", "dataset_repeats", "ddp_gradient_as_bucket_view",
+    "ddp_static_graph", "ddp_timeout", "highvram", "lowram", "max_data_loader_n_workers", "mem_eff_attn",
+    "no_half_vae", "persistent_data_loader_workers", "sdpa", "skip_cache_check", "tokenizer_cache_dir",
+    "vae_batch_size", "xformers",
+})  # fmt: skip
+"""Arguments about speed and memory only: an engine without them trains the same LoRA."""
+
+OLD_NAMES: Final[Mapping[str, str]] = {
+    "lr_warmup_ratio": "lr_warmup_steps",
+    "keep_only_last_n_epochs": "save_last_n_epochs",
+    "lr_power": "lr_scheduler_power",
+    "clip_l_path": "clip_l",
+    "t5xxl_path": "t5xxl",
+    "text_encoder_lr1": "text_encoder_lr",
+    "text_encoder_lr2": "text_encoder_lr",
+    "learning_rate_unet": "unet_lr",
+    "dim": "network_dim",
+    "rank": "network_dim",
+    "alpha": "network_alpha",
+    "repeats": "num_repeats",
+}
+"""Names that older tools write and sd-scripts ignores without a word, with the real ones."""
+
+_PYTHON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "list": (list,),
+    "table": (dict,),
+}
+_WORDS: Final[Mapping[str, str]] = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "table": "a table",
+}
+
+
+@cache
+def tables() -> Mapping[Table, Mapping[str, tuple[str, Any]]]:
+    """Each list of the engine: name -> (type, default)."""
+    data = json.loads(DATA_FILE.read_text("utf-8"))
+    names: tuple[Table, ...] = ("arguments", "other_families", "dataset", "subset")
+    return {name: {key: (kind, default) for key, (kind, default) in data[name].items()} for name in names}
+
+
+def engine_commit() -> str:
+    """The commit of sd-scripts that the lists were read from."""
+    return str(json.loads(DATA_FILE.read_text("utf-8"))["commit"])
+
+
+def wrong_type(table: Table, key: str, value: Any) -> str | None:
+    """What type `key` needs, in words, if `value` has another; sd-scripts itself would not look."""
+    kind, default = tables()[table][key]
+    allowed = _PYTHON_TYPES[kind]
+    if kind == "int" and isinstance(default, float):
+        allowed = (int, float)
+    if key == "lr_decay_steps":  # whole steps, or a share of the run
+        allowed = (int, float)
+    fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+    return None if fits else _WORDS[kind]
+
+
+def has_no_effect(table: Table, key: str, value: Any) -> bool:
+    """True when `value` is what the engine does anyway, so that leaving it out changes nothing."""
+    _, default = tables()[table][key]
+    return bool(value == default and isinstance(value, bool) == isinstance(default, bool)) or value in (
+        "",
+        [],
+    )
+
+
+def nearest(key: str, names: Iterable[str]) -> str | None:
+    """The known name that was most likely meant, if one is close."""
+    if key in OLD_NAMES:
+        return OLD_NAMES[key]
+    plain = key.strip().lower().replace("-", "_").replace(" ", "_")
+    close = difflib.get_close_matches(plain[:80], list(names), n=1, cutoff=0.72)
+    return close[0] if close else None

@@ -1,0 +1,66 @@
+"""What an engine cannot do of a run: named one by one, so that nothing is left out in silence.
+
+Covered: settings and values that the descriptions keep from an engine, and keys of sd-scripts that
+only sd-scripts knows. Not covered: whether settings fit each other (see `lora_core.planning`).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lora_core.errors import Problem
+from lora_core.settings import known
+from lora_core.settings._description import SD_SCRIPTS
+from lora_core.settings._values import shown
+from lora_core.settings.run import RunConfig, placed_values
+
+_LISTS = frozenset({"network_args", "optimizer_args", "lr_scheduler_args"})
+
+
+def unsupported(run: RunConfig, engine: str) -> list[Problem]:
+    """Every setting of `run` that `engine` lacks; empty when it can do all of them."""
+    problems = []
+    for placed in placed_values(run):
+        s, value = placed.setting, placed.value
+        if engine not in s.engines and value != s.default:
+            problems.append(_missing(s.key, engine))
+        allowed = s.choices_for(engine)
+        if allowed and value is not None and value not in allowed:
+            listed = " or ".join(str(choice).lower() if choice is True else str(choice) for choice in allowed)
+            problems.append(
+                Problem(
+                    setting=s.key,
+                    what=f"{_name(engine)} does not take {shown(value)} here; sd-scripts has it.",
+                    fix=f"Set {s.key} to {listed}.",
+                )
+            )
+    if engine != SD_SCRIPTS:
+        problems += [_missing(key, engine) for key in dict.fromkeys(_other_keys(run))]
+    return list(dict.fromkeys(problems))
+
+
+def _other_keys(run: RunConfig) -> Iterator[str]:
+    for key, value in run.other.items():
+        if key in _LISTS:
+            yield from (f"{key}: {item.partition('=')[0].strip()}" for item in value)
+        elif not known.has_no_effect("arguments", key, value):
+            yield key
+    for dataset in run.dataset.datasets:
+        yield from _acting("dataset", dataset.other)
+        for subset in dataset.subsets:
+            yield from _acting("subset", subset.other)
+
+
+def _acting(table: known.Table, other: Mapping[str, Any]) -> Iterator[str]:
+    return (key for key, value in other.items() if not known.has_no_effect(table, key, value))
+
+
+def _missing(key: str, engine: str) -> Problem:
+    return Problem(
+        setting=key,
+        what=f"The setting {key} is not in {_name(engine)[0].lower()}{_name(engine)[1:]}; sd-scripts has it.",
+        fix=f"Leave {key} out.",
+    )
+
+
+def _name(engine: str) -> str:
+    return "The built-in engine" if engine == "diffusers" else f"The engine {engine}"
