@@ -234,16 +234,13 @@ def listing(folder: Path) -> Listing:
     for entry in found:
         if entry.name.startswith(".") or entry.is_dir(follow_symlinks=False):
             continue
-        try:
-            facts = entry.stat()
-        except OSError:
-            facts = None  # a link that leads nowhere, or a file removed while we looked
-        else:
+        facts = _facts(entry)
+        if facts is not None:
             stamps[entry.name] = (facts.st_size, facts.st_mtime_ns)
         suffix = Path(entry.name).suffix
         if suffix.lower() not in SUFFIXES | OTHER_PICTURES:
             continue
-        problem = _refusal(Path(entry.path), root, is_file=facts is not None and S_ISREG(facts.st_mode))
+        problem = _refusal(entry, root, is_file=facts is not None and S_ISREG(facts.st_mode))
         if problem is None:
             names.append(entry.name)
         else:
@@ -251,20 +248,26 @@ def listing(folder: Path) -> Listing:
     return Listing(root, tuple(names), tuple(problems), stamps)
 
 
-def _refusal(path: Path, root: Path, *, is_file: bool) -> FileProblem | None:
+def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat()
+    except OSError:
+        return None  # a link that leads nowhere, or a file removed while we looked
+
+
+def _refusal(entry: os.DirEntry[str], root: Path, *, is_file: bool) -> FileProblem | None:
     """Why a picture is left out by its name alone; None when it is not."""
-    suffix = path.suffix
+    suffix = Path(entry.name).suffix
     if suffix.lower() in OTHER_PICTURES:
-        return _skipped(
-            "format", path.name, f"Training does not read {suffix} files.", "Save it as png or jpg."
-        )
-    if path.is_symlink() and leads_outside(path, root):
-        return _skipped("link", path.name, "It is a link to another folder.", "Copy the picture here.")
+        what, fix = f"Training does not read {suffix} files.", "Save it as png or jpg."
+        return _skipped("format", entry.name, what, fix)
+    if entry.is_symlink() and leads_outside(Path(entry.path), root):
+        return _skipped("link", entry.name, "It is a link to another folder.", "Copy the picture here.")
     if suffix not in {suffix.lower(), suffix.upper()}:
         what = f"Its ending {suffix} mixes small and large letters, and trainers do not list it."
-        return _skipped("format", path.name, what, f"Rename it to end in {suffix.lower()}.")
+        return _skipped("format", entry.name, what, f"Rename it to end in {suffix.lower()}.")
     if not is_file:
-        return _skipped("broken", path.name, "It is not a file, or leads nowhere.", "Remove it.")
+        return _skipped("broken", entry.name, "It is not a file, or leads nowhere.", "Remove it.")
     return None
 
 
