@@ -24,8 +24,8 @@ WORKER_COMMAND: list[str] = [sys.executable, "-m", "lora_core.jobs.worker"]
 LOG_LIMIT_BYTES: Final = 1_000_000
 _AGAIN_S: Final = 3.0  # a runner that cannot start is not tried at every look of a page
 
-_children: list[subprocess.Popen[bytes]] = []
-_tried: dict[Path, float] = {}
+_started: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
+"""The newest runner that this process started for a workspace, and when."""
 
 
 def runner_lock(workspace: Workspace) -> Path:
@@ -59,30 +59,46 @@ def ensure_runner(workspace: Workspace) -> bool:
     Raises:
         JobError: no runner could be started.
     """
-    _children[:] = [child for child in _children if child.poll() is None]  # no zombies of ours
+    coming = _still_coming(workspace)  # looks after our own dead children as well: no zombies
     if runner_alive(workspace):
         wake(workspace)
         return False
-    now = time.monotonic()
-    starting = any(child.args[-1] == str(workspace.root) for child in _children)  # type: ignore[index]  # args is our own list
-    if starting and now - _tried.get(workspace.root, -_AGAIN_S) < _AGAIN_S:
+    if coming:
         return False
-    _tried[workspace.root] = now
     try:
         wake_folder(workspace).mkdir(parents=True, exist_ok=True)
-        with runner_log(workspace).open("ab") as log:
-            _children.append(detached([*RUNNER_COMMAND, str(workspace.root)], log, {}))
+        with _runner_log(workspace).open("ab") as log:
+            child = detached([*RUNNER_COMMAND, str(workspace.root)], log, {})
     except OSError as error:
         raise JobError(
             "The jobs are not supervised now, so nothing that waits is started.",
             why=f"The process for it could not be started: {error.strerror or error}.",
             fix="Free some memory and disk space. Then open the app again; nothing is lost.",
         ) from error
+    _started[workspace.root] = (child, time.monotonic())
     return True
 
 
-def runner_log(workspace: Workspace) -> Path:
-    return workspace.runner / "runner.log"
+def _still_coming(workspace: Workspace) -> bool:
+    """True when a runner that this process started has not had the time to take its lock."""
+    child, started_at = _started.get(workspace.root, (None, 0.0))
+    if child is None or time.monotonic() - started_at > _AGAIN_S:
+        if child is not None and child.poll() is not None:
+            del _started[workspace.root]
+        return False
+    code = child.poll()
+    if code is not None:
+        return code > 0  # it could not start; again in a few seconds
+    owner = liveness.read_owner(runner_lock(workspace))
+    # One that had the lock and gave it back is leaving, and has looked for the last time.
+    return owner is None or owner.pid != child.pid
+
+
+def _runner_log(workspace: Workspace) -> Path:
+    path = workspace.runner / "runner.log"
+    if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return path
 
 
 def detached(command: list[str], log: IO[bytes], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:

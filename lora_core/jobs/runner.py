@@ -1,0 +1,340 @@
+"""The supervisor of a workspace's jobs: `python -m lora_core.jobs.runner WORKSPACE`.
+
+Covered: starting queued jobs in order, one for the device and two beside it; insisting on
+requests that nobody answers; writing the end of jobs whose process died; taking over processes
+that an earlier runner started; leaving when nothing is left to do. Not covered: the work.
+
+It keeps nothing that matters in memory, so it may be killed at any time: files and locks tell
+the next one everything. Only one runs in a workspace, by its lock.
+"""
+
+import logging
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from lora_core.errors import JobError, LoraError
+from lora_core.jobs import control, groups, liveness, look, requests, spawn
+from lora_core.jobs.kinds import BESIDE, kind_of
+from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
+from lora_core.jobs.settle import settle
+from lora_core.workspace import Workspace
+
+POLL_S: float = 1.0
+"""How often it looks when nothing wakes it."""
+IDLE_S: float = 10.0
+"""How long it stays when nothing is left to do."""
+KILL_AFTER_S: Final = 5.0
+"""From SIGTERM to SIGKILL, where the request did not ask for force."""
+LINGER_S: Final = 15.0
+"""How long a process may stay after it wrote its end; the next job needs its GPU."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What the runner remembers about one job while it looks after it; times are monotonic."""
+
+    since: float
+    """When this runner first saw it in its present state."""
+    state: str
+    asked_at: float | None = None
+    asked: requests.Ask | None = None
+    told: bool = False
+    """SIGTERM was sent."""
+    owner: liveness.Owner | None = None
+    """The process that was seen alive at the last look."""
+
+
+class Runner:
+    """One look after another at all jobs of a workspace."""
+
+    def __init__(self, workspace: Workspace, lock: liveness.Lock) -> None:
+        self.workspace, self.lock = workspace, lock
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self._watched: dict[str, _Watch] = {}
+        self._settled: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> bool:
+        """Do whatever is due now; True while something waits or runs."""
+        waiting: list[tuple[float, Job]] = []
+        busy: list[Job] = []
+        for job, status in self._open_jobs():
+            try:
+                if status is not None and status.state == "queued":
+                    waiting.append((status.order, job))
+                elif self._supervise(job, status):
+                    busy.append(job)
+            except Exception:  # noqa: BLE001  one odd job must not leave the others without supervision
+                _log.exception("job %s could not be supervised in this look", job.id)
+                busy.append(job)
+        for _order, job in sorted(waiting, key=lambda entry: (entry[0], entry[1].id)):
+            if self._slot_free(job, busy) and self._start(job):
+                busy.append(job)
+        return bool(waiting or busy)
+
+    def _open_jobs(self) -> list[tuple[Job, Status | None]]:
+        """Jobs that are not known to be over; a thousand finished ones cost a look at their dates."""
+        found: list[tuple[Job, Status | None]] = []
+        for job_id in reversed(control.ids(self.workspace)):
+            written = _written(self.workspace.jobs / job_id / "status.json")
+            if self._settled.get(job_id) == written and written is not None:
+                continue
+            try:
+                job = control.get(self.workspace, job_id)
+            except LoraError:
+                continue  # no job, or one of a newer version
+            status = read_status(job.folder)
+            if status is not None and status.ended and not self._lingers(job, status):
+                if written is not None:
+                    self._settled[job_id] = written
+                self._watched.pop(job_id, None)
+                continue
+            found.append((job, status))
+        return found
+
+    def _lingers(self, job: Job, status: Status) -> bool:
+        """True while the process of an ended job is still there and holds its GPU."""
+        child = self.children.get(job.id)
+        if child is not None and groups.reap(child) is None:
+            return True
+        self.children.pop(job.id, None)
+        return job.id in self._watched and liveness.alive(look.engine_lock(job.folder))
+
+    def _supervise(self, job: Job, status: Status | None) -> bool:
+        """Look after a job that is on record as active (or unreadable); True while it needs a slot."""
+        now = time.monotonic()
+        state = status.state if status else "unreadable"
+        watch = self._watched.get(job.id)
+        if watch is None or watch.state != state:
+            # The clock of a request goes on when the job takes notice of it.
+            kept = watch or _Watch(since=now, state=state)
+            watch = self._watched[job.id] = _Watch(
+                since=now,
+                state=state,
+                asked_at=kept.asked_at,
+                asked=kept.asked,
+                told=kept.told,
+                owner=kept.owner,
+            )
+        child = self.children.get(job.id)
+        code = groups.reap(child) if child is not None else None
+        if code is not None:
+            del self.children[job.id]
+        elif liveness.alive(look.engine_lock(job.folder)):
+            watch.owner = liveness.read_owner(look.engine_lock(job.folder))
+            self._insist(job, watch, lingers=bool(status and status.ended))
+            return True
+        elif state == "starting" and now - watch.since < look.STARTING_LIMIT_S:
+            self._insist(job, watch, lingers=False)
+            return True
+        elif child is not None:
+            _log.warning("job %s did not take its lock within %g s", job.id, look.STARTING_LIMIT_S)
+            groups.end_group(child.pid, kill=True)
+            return True
+        self._bury(job, watch, code)
+        return False
+
+    def _bury(self, job: Job, watch: _Watch, code: int | None) -> None:
+        """Write the end of a dead process and end what it left behind."""
+        owner = watch.owner
+        if code is None and owner is not None and liveness.process_start(owner.pid) is None:
+            # Taken over from an earlier runner. Its id is not reused while its group has members.
+            groups.end_group(owner.pid, kill=True)
+        ended = settle(job, exit_code=code)
+        if ended is not None and ended.end is not None:
+            _log.info("job %s: %s. %s", job.id, ended.state, ended.end.cause)
+        self._watched.pop(job.id, None)
+
+    def _insist(self, job: Job, watch: _Watch, *, lingers: bool) -> None:
+        """Send SIGTERM, then SIGKILL, to a process that does not answer its request in time."""
+        now = time.monotonic()
+        if lingers:
+            if now - watch.since > LINGER_S:
+                self._signal(job, watch, kill=True)
+            return
+        asked = requests.pending(job.folder)
+        if asked is None:
+            return
+        if watch.asked is None or watch.asked_at is None or (asked.force and not watch.asked.force):
+            # From our own first look: a wall clock that jumps must not cost a save.
+            watch.asked, watch.asked_at, watch.told = asked, now, False
+        waited_s = now - watch.asked_at
+        term_s = 0.0 if asked.force else asked.grace_s
+        kill_s = asked.grace_s if asked.force else asked.grace_s + KILL_AFTER_S
+        if waited_s >= kill_s:
+            self._signal(job, watch, kill=True)
+        elif waited_s >= term_s and not watch.told:
+            watch.told = True
+            self._signal(job, watch, kill=False)
+
+    def _signal(self, job: Job, watch: _Watch, *, kill: bool) -> None:
+        child = self.children.get(job.id)
+        pid = child.pid if child is not None else None
+        if pid is None and watch.owner is not None and watch.owner.lives():
+            pid = watch.owner.pid
+        if pid is None:
+            return
+        _log.info("job %s: %s to process group %d", job.id, "SIGKILL" if kill else "SIGTERM", pid)
+        groups.end_group(pid, kill=kill)
+
+    def _slot_free(self, job: Job, busy: Sequence[Job]) -> bool:
+        needs_device = _needs_device(job)
+        taken = sum(_needs_device(other) == needs_device for other in busy)
+        return taken < (1 if needs_device else BESIDE)
+
+    def _start(self, job: Job) -> bool:
+        """From queued to starting, with a process; False when that did not come to be."""
+        try:
+            kind = kind_of(job.kind)
+            with changing(job.folder):
+                now = read_status(job.folder)
+                if now is None or now.state != "queued":
+                    return False  # taken back in the meantime
+                write_status(job.folder, move(now, "starting", updated=time.time()))
+            self._watched[job.id] = _Watch(since=time.monotonic(), state="starting")
+            self.children[job.id] = spawn.start_worker(job.folder, online=kind.online)
+        except (OSError, LoraError) as error:
+            self._could_not_start(job, error)
+            return False
+        _log.info("job %s: started as process %d", job.id, self.children[job.id].pid)
+        return True
+
+    def _could_not_start(self, job: Job, error: OSError | LoraError) -> None:
+        _log.error("job %s could not be started: %s", job.id, error)
+        if isinstance(error, LoraError):
+            end = End(cause=f"{error.what} {error.why}", fix=error.fix, at=time.time())
+        else:
+            why = error.strerror or str(error)
+            fix = "Free some memory and disk space, then resume it."
+            end = End(cause=f"Its process could not be started: {why}.", fix=fix, at=time.time())
+        try:
+            with changing(job.folder):
+                now = read_status(job.folder)
+                if now is not None and now.state in {"queued", "starting"}:
+                    write_status(job.folder, move(now, "failed", end=end, updated=end.at))
+        except (OSError, LoraError):
+            _log.exception("job %s: the end could not be written", job.id)
+
+
+def _needs_device(job: Job) -> bool:
+    try:
+        return kind_of(job.kind).device
+    except JobError:
+        return False
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Which file is there: two in one tick of the clock still differ by their number."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_ino
+
+
+class _Wakeup(FileSystemEventHandler):
+    """Lets the runner sleep until a folder changes, a child ends, or a time has passed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._out, self._in = socket.socketpair()
+        self._out.setblocking(False)
+        self._in.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._out, selectors.EVENT_READ)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCHLD, _noticed)  # without a handler nothing is written
+        signal.set_wakeup_fd(self._in.fileno(), warn_on_full_buffer=False)
+        self._observer = Observer()
+        try:
+            self._observer.schedule(self, str(folder))
+            self._observer.daemon = True
+            self._observer.start()
+        except OSError as error:
+            _log.warning("changes are looked for once a second only: %s", error)
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        try:
+            self._in.send(b"!")
+        except OSError:
+            return  # full: it is being woken anyway
+
+    def wait(self, timeout_s: float) -> None:
+        if self._selector.select(timeout_s):
+            try:
+                while self._out.recv(4096):
+                    pass
+            except BlockingIOError:
+                return
+
+
+def _noticed(_number: int, _frame: FrameType | None) -> None:
+    """Python writes the signal's number to the wake-up socket; that is all that is needed."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Supervise the workspace that is the only argument until nothing is left to do."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal is not for jobs
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    workspace = Workspace(Path(arguments[0]).resolve())
+    spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
+    wakeup = _Wakeup(spawn.wake_folder(workspace))
+    while (lock := _become(workspace)) is not None:
+        with lock:
+            if not _supervise_until_idle(Runner(workspace, lock), wakeup):
+                return 0
+        # Given back: whoever writes a job from now on finds no runner and starts one. Whoever
+        # wrote one just before relied on us, so look once more.
+        if not _anything_to_do(workspace):
+            _log.info("nothing is left to do")
+            return 0
+    return 0
+
+
+def _become(workspace: Workspace) -> liveness.Lock | None:
+    """The runner's lock; None when there is a runner already."""
+    try:
+        lock = liveness.Lock.acquire(spawn.runner_lock(workspace), timeout_s=1)
+    except (TimeoutError, OSError):
+        return None
+    liveness.write_owner(lock)
+    return lock
+
+
+def _supervise_until_idle(runner: Runner, wakeup: _Wakeup) -> bool:
+    """False when another runner has taken over, because our lock's file was taken away."""
+    busy_at = time.monotonic()
+    while time.monotonic() - busy_at < IDLE_S:
+        if not runner.lock.heal():
+            _log.warning("the lock's file is gone or another runner has it; this one leaves")
+            return False
+        if runner.look():
+            busy_at = time.monotonic()
+        wakeup.wait(POLL_S)
+    return True
+
+
+def _anything_to_do(workspace: Workspace) -> bool:
+    for job in control.jobs(workspace):
+        status = read_status(job.folder)
+        if status is None or status.state == "queued" or status.state in ACTIVE:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
