@@ -194,7 +194,6 @@ def read_dataset(
 
     None when there are problems.
     """
-    before = len(reading.problems)
     general = table.get("general", {})
     for key in table.keys() - {"general", "datasets"}:
         _unknown(key, reading, ["general", "datasets"], "the top of the dataset file")
@@ -207,7 +206,7 @@ def read_dataset(
     shared = levels.split(general, "In [general]: ", subset_only=False)
     entries = _tables(table.get("datasets"), "datasets", "[[datasets]]", reading)
     found = [levels.dataset(entry, shared, number) for number, entry in enumerate(entries, 1)]
-    if len(reading.problems) > before:
+    if reading.problems:
         return None
     return DatasetFile(datasets=tuple(dataset for dataset in found if dataset is not None))
 

@@ -25,6 +25,9 @@ SIZE_LIMIT: Final = 1_000_000
 """Bytes. A settings file has a few thousand; a large one is something else by mistake."""
 
 
+_LAST_OF_FOUR_DIGITS: Final = 0xFFFF
+
+
 def read_text(path: Path) -> str:
     """The text of a settings file.
 
@@ -105,18 +108,36 @@ def write_value(value: Any) -> str:
 
 
 def _write_item(item: Any) -> str:
-    written = write_value(item)
     if isinstance(item, str):
-        # Inside a list, `toml` 0.10.2 loses its way at an escaped quote and at a comma that comes first.
-        written = '"' + written[1:-1].replace('\\"', "\\u0022") + '"'
-        written = '"\\u002c' + written[2:] if written.startswith('",') else written
-    return written
+        return _first_that_reads_back(item, "value = [{}, {}]\n")
+    return write_value(item)
 
 
 def write_text(text: str) -> str:
-    """A text between double quotes, with the escapes that both readers know."""
-    # JSON's escapes are TOML's; only DEL is plain in JSON and forbidden in TOML.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A text in quotes, in the first spelling that both readers take for the same text."""
+    return _first_that_reads_back(text, "value = {}\n")
+
+
+def _first_that_reads_back(text: str, line: str) -> str:
+    plain = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # DEL is plain in JSON only
+    spellings = [plain]
+    if "'" not in text and text.isprintable():
+        spellings.append(f"'{text}'")
+    # `toml` 0.10.2 stumbles over `"` alone, a comma that comes first in a list, and `\\u` beside an escape.
+    spellings.append('"' + "".join(c if c.isalnum() or c == " " else _escaped(c) for c in text) + '"')
+    for spelling in spellings:
+        try:
+            written = line.format(spelling, spelling)
+            if parse(written, "") == tomllib.loads(line.format(plain, plain)):
+                return spelling
+        except SettingsError:
+            continue
+    return plain
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= _LAST_OF_FOUR_DIGITS else f"\\U{code:08x}"
 
 
 def write_lines(values: Mapping[str, Any]) -> list[str]:

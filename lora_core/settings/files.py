@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from lora_core.errors import SettingsError
-from lora_core.settings._read import Reading, read_config, read_dataset
-from lora_core.settings._toml import parse, read_text, write_lines
-from lora_core.settings.run import RunConfig, concerns, placed_values
+from lora_core.settings import known
+from lora_core.settings._read import ConfigValues, Reading, read_config, read_dataset
+from lora_core.settings._toml import parse, read_text, write_lines, write_value
+from lora_core.settings.run import RunConfig, catalogue, concerns, placed_values
 
 CONFIG_NAME: Final = "config.toml"
 DATASET_NAME: Final = "dataset.toml"
@@ -90,8 +91,27 @@ def _read(
     if reading.problems or file is None:
         raise SettingsError(reading.problems)
     records = {name: model(**values.of(name)) for name, model in concerns().items() if values.whole_run(name)}
+    reading.notes += _own_starting_values(values)
     run = RunConfig(**records, dataset=file, other=values.other)  # type: ignore[arg-type]  # one record per name
     return LoadedRun(run, tuple(reading.notes))
+
+
+def _own_starting_values(values: ConfigValues) -> list[str]:
+    """A note on what is absent and would be something else in sd-scripts."""
+    arguments = known.tables()["arguments"]
+    absent = [
+        f"{s.key} = {write_value(s.default)} (sd-scripts: {_or_unset(arguments[s.key][1])})"
+        for s in catalogue()
+        if s.place == "argument" and s.default is not None and s.key not in values.of(s.concern)
+        if s.default != arguments[s.key][1]
+    ]
+    return (
+        [f"Not in the file, so this app's own starting values count: {', '.join(absent)}."] if absent else []
+    )
+
+
+def _or_unset(value: Any) -> str:
+    return "not set" if value is None or value == "" else write_value(value)
 
 
 def dump_config(run: RunConfig) -> str:

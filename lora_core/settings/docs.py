@@ -1,0 +1,121 @@
+"""The page `docs/settings.md`, written from the descriptions: `python -m lora_core.settings.docs`.
+
+Covered: one table a group of settings, with key, place, type, limits, starting value, engines and
+help. Not covered: hand-written text; whatever the page says stands in the descriptions.
+"""
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from lora_core.settings import known
+from lora_core.settings._description import SD_SCRIPTS, Setting
+from lora_core.settings._values import limits
+from lora_core.settings.run import catalogue, concerns
+from lora_core.workspace import APP_ROOT, write_atomic
+
+PAGE: Final = APP_ROOT / "docs" / "settings.md"
+
+_INTRO: Final = """# Settings
+
+This page is written by `python -m lora_core.settings.docs`; a test keeps it true.
+
+A run is described by two files in the form of sd-scripts: `config.toml` and `dataset.toml`.
+
+- A key that is absent takes the starting value below, which is not always that of sd-scripts. When the app
+  writes the files, it writes every value.
+- "Place" says where a value stands: an argument is a key of `config.toml`; `network_args` and the like are
+  lists of texts `"key=value"` in it; dataset and subset are tables of `dataset.toml`. A dataset setting may
+  also stand under `[general]`, or as the named argument in `config.toml`; the nearest one decides.
+- Relative paths start at the folder of the file that names them.
+- Limits are hard: beyond them an engine would fail. Advice is what works for most people, and nothing more.
+- Where files and logs go is for the app to decide. These keys are read over with a note: {decided}.
+- These keys change speed or memory and not the result. The built-in engine reads over them with a note:
+  {harmless}.
+- Any other key of sd-scripts (commit {commit}) is kept in the file. An engine that lacks it refuses the run
+  and names the key, so nothing is left out in silence.
+- `sample_prompts` may also be a list of texts. A run then gets them as a file, as sd-scripts needs it.
+- Files are read with the reader of sd-scripts and with a strict one. A file that the two would read
+  differently is refused.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    intro = _INTRO.format(
+        decided=_keys(known.APP_DECIDES),
+        harmless=_keys(known.CHANGES_NO_RESULT),
+        commit=known.engine_commit()[:7],
+    )
+    parts = [intro]
+    for concern, group in groupby(catalogue(), key=lambda s: s.concern):
+        title = (concerns()[concern].__doc__ or "").strip().splitlines()[0]
+        parts.append(f"## {concern.capitalize()}\n\n{title}\n")
+        parts.append(
+            "| Setting | Place | Values | Starting value | Engines | What it does, and when to change it |\n"
+            "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(_row(s) for s in group) + "\n"
+        )
+    return "\n".join(parts)
+
+
+def _keys(keys: Iterable[str]) -> str:
+    return ", ".join(f"`{key}`" for key in sorted(keys))
+
+
+def _row(s: Setting) -> str:
+    place = s.place if s.argument is None else f"{s.place}, or the argument `{s.argument}`"
+    advice = ""
+    if s.advice is not None:
+        advice = f" Advice: {_range(s.advice.low, s.advice.high)}. {s.advice.reason}"
+    cells = [
+        f"**{s.label}** `{s.key}` ({s.level})",
+        place,
+        _values(s),
+        _default(s),
+        "<br>".join(_engine(s, engine) for engine in s.engines),
+        f"{s.what} {s.why}{advice}",
+    ]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"{low:g} or more" if low is not None else f"up to {high:g}"
+    return f"{low:g} to {high:g}"
+
+
+def _values(s: Setting) -> str:
+    words = {"flag": "true or false", "whole": "whole number", "steps_or_share": "whole number or share"}
+    kind = ", ".join(f"`{c}`" for c in s.choices) if s.choices else words.get(s.kind, s.kind)
+    parts = [kind, limits(s), s.unit, "may be left out" if s.optional else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _default(s: Setting) -> str:
+    if s.default is None:
+        return "not set" if s.optional else "must be given"
+    return f"`{_plain(s.default)}`"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(_plain(item) for item in value)
+    return str(value)
+
+
+def _engine(s: Setting, engine: str) -> str:
+    name = "sd-scripts" if engine == SD_SCRIPTS else "built-in"
+    only = s.engine_choices.get(engine)
+    return f"{name} (only {', '.join(_plain(choice) for choice in only)})" if only else name
+
+
+def main(target: Path = PAGE) -> None:
+    """Write the page."""
+    write_atomic(target, page())
+
+
+if __name__ == "__main__":
+    main()
