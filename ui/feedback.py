@@ -1,7 +1,7 @@
 """How the pages tell good news, bad news and what to do about it.
 
-Covered: results of an action, expected errors, unexpected ones, lists of problems. Not covered: the words of the errors;
-they stand where the error is raised (see `lora_core.errors`).
+Covered: results of an action, expected errors, unexpected ones, lists of problems. Not covered: the words of
+the errors; they stand where the error is raised (see `lora_core.errors`).
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Which icon stands for which meaning.
 
-Covered: every icon of the app, one meaning each. Not covered: drawing them; Streamlit takes the names as they are. An
-icon never stands without a word. A name that Streamlit does not know breaks a page, so a test draws them all.
+Covered: every icon of the app, one meaning each. Not covered: drawing them; Streamlit takes the names as they
+are. An icon never stands without a word. A name that Streamlit does not know breaks a page, so a test draws
+them all.
 """
 
 from typing import Final

@@ -1,13 +1,12 @@
 """The frame that every page has: a title, the same four parts, the same sidebar.
 
-Covered: names of pages and parts, their order, the start of each script run. Not covered: what stands in the parts (the
-pages draw that) and the sidebar's content (see `ui/sidebar.py`).
+Covered: names of pages and parts, their order, the start of each script run. Not covered: what stands in the
+parts (the pages draw that) and the sidebar's content (see `ui/sidebar.py`).
 
 A step page is written like this::
 
-    parts = layout.step_page(
-        layout.DATASET, does="Brings pictures into the app.", needs=["A folder with pictures.", "About a minute."]
-    )
+    needs = ["A folder with pictures.", "About a minute."]
+    parts = layout.step_page(layout.DATASET, does="Brings pictures into the app.", needs=needs)
     with parts.do_it:
         ...
     with parts.happened:
@@ -32,8 +31,8 @@ HAPPENED: Final = "What happened"
 
 _CSS: Final = APP_ROOT / "static" / "calm.css"
 
-# A constant text: data never goes into a script. Without it the letter r runs the whole page again in the middle of
-# reading, and single letters as commands cannot be switched off (WCAG 2.1.4).
+# A constant text: data never goes into a script. Without it the letter r runs the whole page again in the
+# middle of reading, and single letters as commands cannot be switched off (WCAG 2.1.4).
 _NO_LETTER_KEYS: Final = """<script>
 if (!window.noLetterKeys) {
   window.noLetterKeys = true;

@@ -1,0 +1,173 @@
+"""The charts of the app: lines over training steps, the sentence that says the same, and the numbers below.
+
+Covered: loss, learning rate, and the loss of several runs in one chart, in both themes. Not covered: reading
+and reducing the numbers (see `lora_core.runs`) and when a chart is drawn again (see `ui/live_run.py`).
+
+Colours are set on every trace, because plotly takes none from Streamlit's theme palette (1.67). Each line
+also has its own dash and its own name, so colour is never the only sign. Charts stand still: no zoom, no
+tool bar.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any, Final, Literal
+
+import plotly.graph_objects as go
+import streamlit as st
+
+MAX_POINTS: Final = 1_000
+"""Points of one line. About one for each pixel; a redraw of 2,000 points sent 53 kB (Streamlit 1.67)."""
+
+TABLE_ROWS: Final = 12
+"""Rows of the table under a chart: what a person reads, not what a program needs."""
+
+HEIGHT_PX: Final = 340
+"""The same for every chart and fixed, so that nothing below moves when numbers arrive."""
+
+Mark = Literal["solid", "dot", "dash", "dashdot"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One line of a chart."""
+
+    name: str
+    steps: Sequence[float]
+    values: Sequence[float]
+    pale: bool = False
+    """Drawn thin, in grey: the raw numbers behind a smoothed line."""
+    dots: bool = False
+    """Drawn with a dot at each value: there are few of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Palette:
+    """The colours of a chart in one theme; all of them at least 3 to 1 against the page."""
+
+    text: str
+    grid: str
+    pale: str
+    lines: tuple[str, ...] = field(default=())
+
+
+LIGHT: Final = Palette(
+    text="#33312E",
+    grid="#D5D0C4",
+    pale="#8A857B",
+    lines=("#2B5F6B", "#9A4A1F", "#4B4A9C", "#5B6B1E", "#8A2F62", "#6B4A00"),
+)
+DARK: Final = Palette(
+    text="#E4E1DA",
+    grid="#3C4043",
+    pale="#83888D",
+    lines=("#7CC4D2", "#E8A87C", "#B3B2F0", "#BFCF7A", "#E79CC2", "#E8CF94"),
+)
+_MARKS: Final[tuple[Mark, ...]] = ("solid", "dash", "dot", "dashdot")
+
+
+def palette(theme: str | None) -> Palette:
+    """The colours for `st.context.theme.type`; light while the browser has not said."""
+    return DARK if theme == "dark" else LIGHT
+
+
+def figure(
+    lines: Sequence[Line], *, y_title: str, colours: Palette, view: str, log_y: bool = False
+) -> go.Figure:
+    """A chart of `lines` over steps.
+
+    Args:
+        lines: at most `MAX_POINTS` points each.
+        y_title: what the values are.
+        colours: see `palette`.
+        view: names what is shown; while it stays the same the browser keeps its view (`uirevision`).
+        log_y: a scale by factors of ten, for learning rates.
+    """
+    chart = go.Figure()
+    strokes = cycle(zip(colours.lines, cycle(_MARKS), strict=False))
+    for line in lines:
+        colour, mark = (colours.pale, "solid") if line.pale else next(strokes)
+        chart.add_trace(
+            go.Scatter(
+                x=list(line.steps),
+                y=list(line.values),
+                name=line.name,
+                mode="lines+markers" if line.dots else "lines",
+                line={"color": colour, "width": 1 if line.pale else 2.5, "dash": mark},
+                marker={"size": 7, "color": colour},
+            )
+        )
+    axis = {"gridcolor": colours.grid, "linecolor": colours.text, "zeroline": False, "color": colours.text}
+    chart.update_layout(
+        height=HEIGHT_PX,
+        margin={"l": 60, "r": 16, "t": 16, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": colours.text, "size": 15},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"color": colours.text}},
+        showlegend=True,
+        uirevision=view,
+        xaxis={**axis, "title": {"text": "Step"}, "rangemode": "tozero"},
+        yaxis={**axis, "title": {"text": y_title}, **({"type": "log"} if log_y else {})},
+    )
+    return chart
+
+
+def draw(
+    lines: Sequence[Line], *, sentence: str, y_title: str, key: str, table: str, log_y: bool = False
+) -> None:
+    """The sentence, the chart with the same sentence for screen readers, and its numbers in a closed box.
+
+    Args:
+        lines: what is drawn.
+        sentence: what the chart says, in words.
+        y_title: what the values are.
+        key: stable name of this chart on its page.
+        table: label of the box with the numbers.
+        log_y: see `figure`.
+    """
+    colours = palette(st.context.theme.type)
+    st.write(sentence)
+    st.plotly_chart(
+        figure(lines, y_title=y_title, colours=colours, view=key, log_y=log_y),
+        theme=None,  # the colours are ours; see the top of this file
+        key=key,
+        config={"staticPlot": True, "displayModeBar": False},
+        alt=sentence,
+    )
+    with st.expander(table):
+        st.table(numbers(lines), hide_index=True, alt=table)
+
+
+def change(name: str, values: Sequence[float], *, steps: float) -> str:
+    """What a line says: `The loss fell from 0.31 to 0.12 in 400 steps.`"""
+    first, last = values[0], values[-1]
+    if len(values) == 1:
+        return f"{name} is {short(last)} after step {steps:.0f}."
+    if short(first) == short(last):
+        return f"{name} stayed at {short(last)} in {steps:.0f} steps."
+    verb = "fell" if last < first else "rose"
+    return f"{name} {verb} from {short(first)} to {short(last)} in {steps:.0f} steps."
+
+
+def short(value: float) -> str:
+    """A number with three digits that count; small rates in the form that people type, such as `2e-05`."""
+    return f"{value:.3g}"
+
+
+def numbers(lines: Sequence[Line], *, rows: int = TABLE_ROWS) -> list[dict[str, Any]]:
+    """At most `rows` rows, evenly spaced over the steps, the first and the last step among them.
+
+    A line without a value at a step has an empty cell there.
+    """
+    steps = sorted({step for line in lines for step in line.steps})
+    if len(steps) > rows:
+        steps = [steps[round(i * (len(steps) - 1) / (rows - 1))] for i in range(rows)]
+    at = [(line.name, dict(zip(line.steps, line.values, strict=True))) for line in lines]
+    return [
+        {
+            "Step": f"{step:.0f}",
+            **{name: short(values[step]) if step in values else "" for name, values in at},
+        }
+        for step in steps
+    ]

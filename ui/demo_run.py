@@ -1,0 +1,25 @@
+"""Starting the demo: the same training as any other, on what comes with the app.
+
+Covered: making the demo's dataset and project, starting its run once. Not covered: what the demo is
+(`lora_core.demo`).
+"""
+
+from lora_core import demo, runs
+from lora_core.workspace import Workspace
+from ui import now, project
+
+NAME = "Demo"
+
+
+def start(ws: Workspace) -> str:
+    """Start the demo and return the id of its run; of one that is under way already, its id.
+
+    Raises:
+        LoraError: it could not be started; with what to do.
+    """
+    live = now.running_job(ws)
+    if live and live[0].project == NAME:
+        return live[0].id  # pressed twice, or in two tabs
+    run = demo.create_demo(ws)
+    project.save(ws, project.Project(name=NAME, values=project.values_of(run)))
+    return runs.start_run(ws, run, project=NAME).id

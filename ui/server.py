@@ -1,0 +1,56 @@
+"""The server's own parts round the pages: the gate, the picture routes, start-up, unexpected errors.
+
+Covered: what `st.App` in Home.py is made of. Not covered: how the gate decides (`ui/gate.py`) and how
+pictures are found (`ui/thumb_routes.py`).
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+
+from lora_core import jobs
+from lora_core.errors import LoraError
+from ui import feedback, state
+from ui.gate import gate_middleware
+
+_LOG = logging.getLogger("lora.server")
+
+
+def routes() -> list[BaseRoute]:
+    """Addresses that serve pictures; the gate stands in front of them as of everything else."""
+    try:
+        from ui.thumb_routes import picture_routes
+    except Exception:
+        return []
+    return picture_routes()
+
+
+def middleware() -> list[Middleware]:
+    """The gate, outermost. It is a pure ASGI class, so websockets pass through it too."""
+    return gate_middleware()
+
+
+@asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    """At start-up: go on with the work that an earlier app left behind."""
+    await anyio.to_thread.run_sync(_take_over)
+    yield
+
+
+def _take_over() -> None:
+    # The runner supervises jobs whose app is gone, and leaves when there are none. A workspace that cannot be
+    # used is told on the pages, where one can read it; the server itself must come up for that.
+    try:
+        jobs.ensure_runner(state.workspace())
+    except LoraError as error:
+        _LOG.warning("%s", error)
+
+
+def on_script_error(error: Exception) -> bool:
+    """A bug in a page: the calm message instead of Streamlit's own."""
+    return feedback.unexpected(error)

@@ -1,0 +1,27 @@
+"""One script run: the frame, the navigation, the sidebar, then the page that was asked for.
+
+Covered: which pages there are and in which order. Not covered: what they show.
+"""
+
+import streamlit as st
+
+from ui import feedback, help_page, home, layout, sidebar, state
+
+
+def render() -> None:
+    """Draw the whole window. The work of every script run of Home.py."""
+    st.set_page_config(layout="wide")
+    layout.frame()
+    steps = [
+        st.Page(layout.script_of(page), title=page.title, icon=page.icon)
+        for page in layout.STEPS
+        if layout.script_of(page).is_file()
+    ]
+    start = st.Page(home.draw, title=layout.HOME.title, icon=layout.HOME.icon, url_path="home", default=True)
+    help_ = st.Page(
+        help_page.draw, title=layout.HELP.title, icon=layout.HELP.icon, url_path="Help", visibility="hidden"
+    )
+    page = st.navigation([start, *steps, help_], expanded=True)
+    with feedback.user_errors():
+        sidebar.draw(state.workspace(), help_=help_, about=page.title)
+        page.run()
