@@ -44,7 +44,7 @@ PROXY_HEADERS: Final = frozenset(
         "x-amzn-trace-id",
         "x-envoy-external-address",
     }
-)  # fmt: skip - one name a line says nothing more
+)
 """Headers that proxies and tunnels add, besides all that begin with one of `PROXY_PREFIXES`."""
 PROXY_PREFIXES: Final = (
     "x-forwarded-",
@@ -231,8 +231,8 @@ def own_address(asked: Asked) -> str:
 
     Needed where a tunnel rewrites `Host`: a websocket says its `Origin` and nothing to compare it with. The
     requests that the page makes before it do: the browser marks them as same-origin, and their `Referer`
-    names that origin. Only `fetch` counts (an empty destination): what a style sheet loads carries the address
-    of the style sheet.
+    names that origin. Only `fetch` counts (an empty destination): what a style sheet loads carries the
+    address of the style sheet.
     """
     if asked.site != "same-origin" or asked.dest != "empty" or asked.websocket:
         return ""
