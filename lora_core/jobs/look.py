@@ -66,7 +66,7 @@ def rebuilt(job: Job) -> Status:
         attempt=attempt if isinstance(attempt, int) else 1,
         order=job.created,
         updated=time.time(),
-        saved=Saved(step=states[0].step, path=f"states/{states[0].name}") if states else None,
+        saved=Saved(step=states[0].step, path=f"jobs/{job.id}/states/{states[0].name}") if states else None,
         notes=("Its status file was missing or unreadable, so a part of what it told is gone.",),
     )
     if liveness.alive(engine_lock(job.folder)):

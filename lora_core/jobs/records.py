@@ -97,7 +97,7 @@ class Saved:
 
     step: int
     path: str
-    """Relative to the job's folder."""
+    """Relative to the workspace."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,8 +71,7 @@ class FolderReporter:
         return requests.take(self._job.folder, name)
 
     def saved(self, path: Path, step: int) -> None:
-        inside = path.resolve().relative_to(self._job.folder.resolve()).as_posix()
-        self.status = replace(self.status, saved=Saved(step=step, path=inside))
+        self.status = replace(self.status, saved=Saved(step=step, path=self._workspace.relative(path)))
         self._write(now=True)
         try:
             ensure_runner(self._workspace)

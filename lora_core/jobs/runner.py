@@ -35,7 +35,7 @@ POLL_S: float = 1.0
 """How often it looks when nothing wakes it."""
 IDLE_S: float = 10.0
 """How long it stays when nothing is left to do."""
-KILL_AFTER_S: Final = 5.0
+KILL_AFTER_S: float = 5.0
 """From SIGTERM to SIGKILL, where the request did not ask for force."""
 LINGER_S: Final = 15.0
 """How long a process may stay after it wrote its end; the next job needs its GPU."""

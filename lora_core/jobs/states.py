@@ -4,18 +4,13 @@ Covered: finding them and telling whole from half-written. Not covered: what is 
 engine writes and reads that.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 from lora_core.errors import WorkspaceError
 from lora_core.workspace import read_json
-
-RECORD: Final = "train_state.json"
-"""Written last, so that a folder without it is half-written."""
-MANIFEST: Final = "manifest.json"
-"""Where an engine writes one: `{"files": {name: {"size": …}}}`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,20 +38,26 @@ def complete_states(folder: Path) -> list[SavedState]:
 
 def _read(path: Path) -> SavedState | None:
     try:
-        record = read_json(path / RECORD)
-        step, epoch = int(record["current_step"]), int(record.get("current_epoch", 0))
-        saved_at = (path / RECORD).stat().st_mtime
-        if not _as_listed(path):
-            return None
-    except (OSError, WorkspaceError, KeyError, TypeError, ValueError):
+        record, saved_at = _record(path)
+        state = SavedState(
+            name=path.name,
+            path=path,
+            step=int(record.get("step", record.get("current_step"))),
+            epoch=int(record.get("epoch", record.get("current_epoch", 0))),
+            saved_at=saved_at,
+        )
+        return state if _all_there(path, record.get("files", {})) else None
+    except (OSError, WorkspaceError, KeyError, TypeError, ValueError, AttributeError):
         return None
-    return SavedState(name=path.name, path=path, step=step, epoch=epoch, saved_at=saved_at)
 
 
-def _as_listed(path: Path) -> bool:
-    """True when every file of the manifest is there in its full size; without one, True."""
-    try:
-        files = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
-    except FileNotFoundError:
-        return True
-    return all((path / name).stat().st_size == facts["size"] for name, facts in files.items())
+def _record(path: Path) -> tuple[Mapping[str, Any], float]:
+    """The state's own record: the built-in engine's, else that of sd-scripts."""
+    own = path / "state.json"
+    chosen = own if own.exists() else path / "train_state.json"
+    return read_json(chosen), chosen.stat().st_mtime
+
+
+def _all_there(path: Path, files: Mapping[str, Mapping[str, int]]) -> bool:
+    """True when every listed file is there in its full size; hashes are checked when it is used."""
+    return all((path / name).stat().st_size == facts["bytes"] for name, facts in files.items())
