@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from launcher import options as read_options
 from launcher.environment import Environment
-from launcher.options import Options, TestOptions
+from launcher.options import CheckOptions, Options
 from launcher.serve import serve, sign_in_link
 from launcher.setup import prepare
 from launcher.testing import run_tests
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the launcher; returns the exit code."""
     try:
         asked = read_options.read(arguments)
-        if isinstance(asked, TestOptions):
+        if isinstance(asked, CheckOptions):
             return run_tests(asked)
         return _link(asked) if asked.link else _start(asked)
     except LoraError as error:

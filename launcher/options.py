@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TestOptions:
+class CheckOptions:
     """What `start.py test` was asked for."""
 
     env: Path
@@ -58,7 +58,7 @@ class TestOptions:
     pytest: tuple[str, ...] = ()
 
 
-def read(arguments: Sequence[str]) -> Options | TestOptions:
+def read(arguments: Sequence[str]) -> Options | CheckOptions:
     """Options from the command line. Raises SetupError for those that exclude each other."""
     if arguments and arguments[0] == "test":
         return _read_test(arguments[1:])
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read_test(arguments: Sequence[str]) -> TestOptions:
+def _read_test(arguments: Sequence[str]) -> CheckOptions:
     parser = argparse.ArgumentParser(
         prog="start.py test",
         description="Run every check and test. Further options go to pytest.",
@@ -148,4 +148,4 @@ def _read_test(arguments: Sequence[str]) -> TestOptions:
     parser.add_argument("--full", action="store_true", help="run the long sampling suites whole")
     _add_env(parser)
     found, rest = parser.parse_known_args(arguments)
-    return TestOptions(env=_full_path(found.env), full=found.full, pytest=tuple(rest))
+    return CheckOptions(env=_full_path(found.env), full=found.full, pytest=tuple(rest))

@@ -57,9 +57,9 @@ def run_pip(env: Environment, arguments: Sequence[str], *, what: str) -> None:
     """
     log = env.folder / "setup.log"
     command = [str(env.python), "-m", "pip", *arguments]
-    with log.open("a", encoding="utf-8", errors="replace") as file:
-        file.write(f"\n$ pip {' '.join(arguments)}\n")
-        process = subprocess.Popen(
+    with (
+        log.open("a", encoding="utf-8", errors="replace") as file,
+        subprocess.Popen(
             command,
             env=pip_environ(env.folder),
             text=True,
@@ -68,7 +68,9 @@ def run_pip(env: Environment, arguments: Sequence[str], *, what: str) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-        )
+        ) as process,
+    ):
+        file.write(f"\n$ pip {' '.join(arguments)}\n")
         watcher = _Watcher(env.folder / "tmp")
         try:
             for line in process.stdout or ():
@@ -76,10 +78,8 @@ def run_pip(env: Environment, arguments: Sequence[str], *, what: str) -> None:
                     env.mark("changing")
                 file.write(line)
                 watcher.take(line)
-            process.wait()
         except KeyboardInterrupt:
             process.terminate()
-            process.wait()
             raise
         finally:
             watcher.close()
@@ -159,7 +159,8 @@ def explain(what: str, lines: Sequence[str], log: Path) -> SetupError:
             fix="Check the connection and start again: what is already fetched is kept. "
             "Behind a proxy, set HTTPS_PROXY first.",
         )
-    if missing := re.search(r"No matching distribution found for (\S+)", text):
+    # The second form is what pip says when it knows the package and not the version that is pinned.
+    if missing := re.search(r"(?:No matching distribution found for|requested \(constraint\)) (\S+)", text):
         return SetupError(
             title,
             why=f"The package index has no {missing[1]} for this system and this Python.",

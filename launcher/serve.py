@@ -8,6 +8,7 @@ Not covered: who may come in. The gate inside the server decides that, and makes
 
 import contextlib
 import errno
+import http.client
 import os
 import signal
 import socket
@@ -17,24 +18,24 @@ import threading
 import time
 import webbrowser
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Final
+from urllib.parse import urlsplit
 
 from launcher.environment import Environment
 from launcher.options import EVERY_ADDRESS, LOOPBACK, Options
 from launcher.words import ROOT, SetupError, say
 
 START_TIMEOUT_S: Final = 90.0
-"""The first start reads hundreds of packages from a cold disk; 40 s were seen on a slow one elsewhere."""
+"""Long, because the first start reads hundreds of packages from a disk that may be slow."""
 END_TIMEOUT_S: Final = 10.0
-SIGN_IN_TITLE: Final = b"LoRA Easy Trainer"
-"""Stands in every page that the gate or the app serves, signed in or not."""
 
 
 def reach(address: str) -> str:
     """The address at which this machine itself reaches a server that listens on `address`."""
-    return LOOPBACK if address in (EVERY_ADDRESS, "::", "") else address
+    return {EVERY_ADDRESS: LOOPBACK, "::": "::1"}.get(address, address)
 
 
 def port_free(address: str, port: int) -> bool:
@@ -57,25 +58,24 @@ def port_free(address: str, port: int) -> bool:
     return True
 
 
-def is_our_app(address: str, port: int) -> bool:
-    """Does this app, of any workspace, answer there? Asks for the first page without a token."""
+def signs_in(link: str) -> bool:
+    """Does this app, with this workspace, answer at the link? It then sends a cookie and the way on."""
+    parts = urlsplit(link)
+    connection = http.client.HTTPConnection(parts.hostname or LOOPBACK, parts.port, timeout=3)
     try:
-        with socket.create_connection((reach(address), port), timeout=3) as connection:
-            connection.settimeout(3)
-            request = f"GET / HTTP/1.1\r\nHost: {reach(address)}:{port}\r\nConnection: close\r\n\r\n"
-            connection.sendall(request.encode())
-            answer = b""
-            while len(answer) < 65536 and (part := connection.recv(8192)):
-                answer += part
-    except OSError:
+        connection.request("GET", f"{parts.path or '/'}?{parts.query}")
+        answer = connection.getresponse()
+        return answer.status == HTTPStatus.SEE_OTHER and answer.getheader("Set-Cookie") is not None
+    except (OSError, http.client.HTTPException):
         return False
-    return SIGN_IN_TITLE in answer
+    finally:
+        connection.close()
 
 
 def taken(port: int) -> SetupError:
     return SetupError(
         "The app was not started.",
-        why=f"Port {port} is in use by another program.",
+        why=f"Port {port} is in use already, by another program or by this app with another workspace.",
         fix=f"Use another port: python3 start.py --port {port + 1 if port < 65535 else 8501}",
     )
 
@@ -115,12 +115,15 @@ def can_open_browser(environ: Mapping[str, str], system: str) -> bool:
 def serve(env: Environment, options: Options) -> int:
     """Run the app until it ends or is told to; returns the exit code. Raises SetupError with the cause."""
     if not port_free(options.address, options.port):
-        if not is_our_app(options.address, options.port):
+        link = sign_in_link(env, options)
+        if not signs_in(link):
             raise taken(options.port)
         say("The app is running already.")
-        _give_link(sign_in_link(env, options), options)
+        _give_link(link, options)
         return 0
-    server = subprocess.Popen(server_command(env.python, options), cwd=ROOT, env=options.environ(os.environ))
+    # LORA_LINK_SHOWN: the gate prints the link by itself only where nobody else does.
+    environ = options.environ(os.environ) | {"LORA_LINK_SHOWN": "1"}
+    server = subprocess.Popen(server_command(env.python, options), cwd=ROOT, env=environ)
     companions: list[subprocess.Popen[bytes]] = []
     with _terminate_as_interrupt():
         try:

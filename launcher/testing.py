@@ -17,7 +17,7 @@ from typing import Final
 
 from launcher.browser import find_axe, find_browser, in_ci, missing_browser
 from launcher.environment import Environment
-from launcher.options import TestOptions
+from launcher.options import CheckOptions
 from launcher.setup import prepare
 from launcher.words import ROOT, duration, say
 
@@ -43,7 +43,7 @@ CHECKS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 """Arguments for the environment's Python; all of them run in the project's folder."""
 
 
-def run_tests(asked: TestOptions) -> int:
+def run_tests(asked: CheckOptions) -> int:
     """Run everything; returns 0 only when all of it is as it should be."""
     env = prepare(asked.env, tests=True)
     environ, outcomes = _prepare_browser(env, asked)
@@ -59,7 +59,7 @@ def run_tests(asked: TestOptions) -> int:
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
-def _prepare_browser(env: Environment, asked: TestOptions) -> tuple[dict[str, str], list[Outcome]]:
+def _prepare_browser(env: Environment, asked: CheckOptions) -> tuple[dict[str, str], list[Outcome]]:
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     # Tests of the command line find the environment's own programs first.
     environ["PATH"] = os.pathsep.join((str(env.python.parent), environ.get("PATH", "")))
