@@ -81,7 +81,7 @@ def fail(task: Task) -> None:
     if how == "unknown":
         raise ValueError("the moon is full")
     if how == "memory":
-        print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.", flush=True)
+        sys.stderr.write("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.\n")
         os._exit(1)
     if how == "silent":
         os._exit(int(task.job.params.get("code", 7)))

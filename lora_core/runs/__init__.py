@@ -1,0 +1,39 @@
+"""Training runs: starting one, its curves, its samples, its LoRA files. Import from here.
+
+Covered: what is special about a job that trains. Not covered: stopping, pausing, resuming and
+waiting, which are the same for every job (see `lora_core.jobs`).
+"""
+
+from lora_core.jobs.samples import Sample
+from lora_core.runs.facts import (
+    Checkpoint,
+    RunFacts,
+    checkpoints_of,
+    describe,
+    prompts_of,
+    runs,
+    samples_of,
+    settings_of,
+)
+from lora_core.runs.metrics import MAX_POINTS, Curve, Overlaid, Progress, overlay, read_curve, thin
+from lora_core.runs.start import start_run
+
+__all__ = [
+    "MAX_POINTS",
+    "Checkpoint",
+    "Curve",
+    "Overlaid",
+    "Progress",
+    "RunFacts",
+    "Sample",
+    "checkpoints_of",
+    "describe",
+    "overlay",
+    "prompts_of",
+    "read_curve",
+    "runs",
+    "samples_of",
+    "settings_of",
+    "start_run",
+    "thin",
+]

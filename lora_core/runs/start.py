@@ -1,0 +1,102 @@
+"""From settings to a run: freeze what the engine gets into a job's folder and queue it.
+
+Covered: the last check, the frozen files, the hashes of what the run is made from. Not covered:
+the job's life (see `lora_core.jobs`) and advice before a run (see `lora_core.planning`).
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from lora_core import engines, jobs
+from lora_core.errors import SettingsError
+from lora_core.jobs import Job
+from lora_core.settings import RunConfig, run_files
+from lora_core.workspace import Workspace
+
+_HEADER_LIMIT = 64 * 1024 * 1024  # a safetensors header beyond this is refused elsewhere
+
+
+def start_run(
+    workspace: Workspace,
+    run: RunConfig,
+    *,
+    engine: str = "diffusers",
+    name: str | None = None,
+    parent: str | None = None,
+    project: str | None = None,
+) -> Job:
+    """Queue a training run; what it trains with is frozen from here on.
+
+    `name` is what lists show, the output name unless given; `parent` is the run that this one
+    goes back to.
+
+    Raises:
+        SettingsError: the engine would refuse it; every problem is listed and nothing was made.
+        JobError, DiskFullError, WorkspaceError: as `jobs.create`.
+    """
+    problems = [problem for problem in engines.get(engine).check(run) if problem.severity == "error"]
+    if problems:
+        raise SettingsError(problems, what="The run was not started.")
+    hashes = {"base_model": base_model_hash(run.model.pretrained_model_name_or_path)}
+    hashes["dataset"] = listing_hash(folders_of(run))
+    return jobs.create(
+        workspace,
+        "train",
+        name or run.saving.output_name,
+        {
+            "output_name": run.saving.output_name,
+            "base_model": workspace.relative(run.model.pretrained_model_name_or_path),
+        },
+        engine=engine,
+        files=run_files(run),
+        parent=parent,
+        project=project,
+        hashes=hashes,
+    )
+
+
+def folders_of(run: RunConfig) -> list[Path]:
+    """The image folders of a run, in the order of its file."""
+    return [subset.image_dir for dataset in run.dataset.datasets for subset in dataset.subsets]
+
+
+def base_model_hash(path: Path) -> str:
+    """SHA-256 over what tells a base model apart without reading gigabytes.
+
+    Of a diffusers folder its JSON files and the names and sizes of all others; of a single file
+    its size and its header. Empty when it cannot be read: the engine says why.
+    """
+    digest = hashlib.sha256()
+    try:
+        if path.is_file():
+            digest.update(f"{path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                digest.update(file.read(min(size, _HEADER_LIMIT)))
+        else:
+            for entry in sorted(p for p in path.rglob("*") if p.is_file()):
+                digest.update(f"{entry.relative_to(path).as_posix()} {entry.stat().st_size}\n".encode())
+                if entry.suffix == ".json":
+                    digest.update(entry.read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def listing_hash(folders: list[Path]) -> str:
+    """SHA-256 over the names and sizes of all files in `folders`; hidden ones are left out."""
+    digest = hashlib.sha256()
+    for line in _listing(folders):
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _listing(folders: list[Path]) -> Iterator[str]:
+    for number, folder in enumerate(folders):
+        try:
+            entries = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        except OSError:
+            continue  # the engine refuses such a folder and says why
+        for entry in entries:
+            yield f"{number}/{entry.name} {entry.stat().st_size}\n"
