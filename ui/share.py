@@ -43,13 +43,13 @@ class Tunnel:
     name: str
     command: tuple[str, ...]
     address: "re.Pattern[str]"
-    """Finds the public address in a line of its output, as group 1."""
+    """Finds the public host name in a line of its output, as group 1."""
 
 
 # cloudflared also prints addresses of its documents, and names its own interface when it fails.
-CLOUDFLARED_SAYS: Final = re.compile(r"(https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com)\b")
+CLOUDFLARED_SAYS: Final = re.compile(r"https://(?!api\.)([a-z0-9-]+\.trycloudflare\.com)\b")
 # localhost.run greets with addresses of its own; only this line names the tunnel's.
-LOCALHOST_RUN_SAYS: Final = re.compile(r"tunneled with tls termination, (https://[A-Za-z0-9.-]+)")
+LOCALHOST_RUN_SAYS: Final = re.compile(r"([A-Za-z0-9-]+\.[A-Za-z0-9.-]+) tunneled with tls termination")
 
 
 def choose(port: int, find: Callable[[str], str | None] = shutil.which) -> Tunnel:
@@ -108,7 +108,7 @@ def check_gate(port: int, wait_s: float = APP_WAIT_S) -> None:
     if status != http.HTTPStatus.UNAUTHORIZED:
         raise LoraError(
             "No public link was made.",
-            why=f"What answers on port {port} does not ask for a token. Through a tunnel, anybody could use it.",
+            why=f"What answers on port {port} asks for no token. Through a tunnel, anybody could use it.",
             fix="Start the app without --no-token, and give the port that it runs on.",
         )
 
@@ -127,18 +127,21 @@ def opened(tunnel: Tunnel) -> Iterator[tuple["subprocess.Popen[str]", "queue.Que
     )
     lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None  # noqa: S101 - for the type checker; it was asked for above
-    threading.Thread(target=_drain, args=(process.stdout, lines), daemon=True).start()
+    reader = threading.Thread(target=_drain, args=(process.stdout, lines), daemon=True)
+    reader.start()
     try:
         yield process, lines
     finally:
         _end(process)
+        reader.join(END_WAIT_S)
 
 
 def _drain(output: IO[str], lines: "queue.Queue[str | None]") -> None:
     # Read on to the end, also when nobody listens: a full pipe would stop the tunnel.
-    for line in output:
-        if lines.qsize() < 1000:
-            lines.put(line.rstrip())
+    with output:
+        for line in output:
+            if lines.qsize() < 1000:
+                lines.put(line.rstrip())
     lines.put(None)
 
 
@@ -168,7 +171,7 @@ def public_address(tunnel: Tunnel, lines: "queue.Queue[str | None]", wait_s: flo
         if line is None:
             raise _no_tunnel(tunnel, "It ended.", last)
         if found := tunnel.address.search(line):
-            return found[1]
+            return f"https://{found[1]}"
         if line.strip():
             last.append(line.strip())
     raise _no_tunnel(tunnel, f"It named no address within {wait_s:.0f} s.", last)
@@ -184,7 +187,7 @@ def _no_tunnel(tunnel: Tunnel, why: str, last: Sequence[str]) -> LoraError:
 
 
 def share(port: int) -> int:
-    """Open the tunnel, print the link, and stay until the tunnel or the starter ends. Returns the exit code."""
+    """Open the tunnel, print the link, stay until the tunnel or the starter ends; gives the exit code."""
     access = tokens.load(Workspace.open(), os.environ)
     check_gate(port)
     tunnel = choose(port)
@@ -193,9 +196,7 @@ def share(port: int) -> int:
         address = public_address(tunnel, lines)
         # To the terminal of the person who asked for it; the token stands in no argument and in no file.
         _say(f"\n  The public link: {access.link(address)}")
-        _say(
-            f"  It works while this runs (through {tunnel.name}). Give it only to people who may use the app.\n"
-        )
+        _say(f"  It works while this runs, through {tunnel.name}. Whoever has it can use the app.\n")
         while process.poll() is None:
             if os.name == "posix" and os.getppid() != starter:
                 return 0  # the app's starter is gone, so nobody could close the tunnel

@@ -9,11 +9,21 @@ from ui import login_page
 from ui.tokens import Access
 
 LINK = f"token={TOKEN}"
-PATHS = ["/", "/Dataset", "/_stcore/health", "/media/a.png", "/app/static/a.webp", "/thumbs/a.webp", "/component/x/y"]
+PATHS = [
+    "/",
+    "/Dataset",
+    "/_stcore/health",
+    "/media/a.png",
+    "/app/static/a.webp",
+    "/thumbs/a.webp",
+    "/component/x/y",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "WHATEVER"])
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "WHATEVER"]
+)
 def test_nothing_passes_without_the_cookie(path: str, method: str) -> None:
     answer = Client().http(path, method=method)
     assert answer.passed is None
@@ -84,7 +94,15 @@ def test_the_cookie_is_kept_to_https_where_the_browser_came_by_it(
 
 @pytest.mark.parametrize(
     "query",
-    ["token=wrong", "token=", f"token={TOKEN}x", f"{LINK}&token=x", f"{LINK}&{LINK}", f"Token={TOKEN}", f"token={TOKEN.upper()}"],
+    [
+        "token=wrong",
+        "token=",
+        f"token={TOKEN}x",
+        f"{LINK}&token=x",
+        f"{LINK}&{LINK}",
+        f"Token={TOKEN}",
+        f"token={TOKEN.upper()}",
+    ],
 )
 def test_a_wrong_or_doubtful_token_gives_no_cookie(query: str) -> None:
     answer = Client().http(query=query, headers=HTML)
@@ -204,7 +222,9 @@ def test_the_form_is_exchanged_like_the_link() -> None:
     assert Client().http(cookie=answer.cookie).status == 200
 
 
-@pytest.mark.parametrize("pasted", [f" {TOKEN}\n", f"http://127.0.0.1:8501/?token={TOKEN}", f"https://a.b/x?c=1&{LINK}"])
+@pytest.mark.parametrize(
+    "pasted", [f" {TOKEN}\n", f"http://127.0.0.1:8501/?token={TOKEN}", f"https://a.b/x?c=1&{LINK}"]
+)
 def test_the_form_takes_a_pasted_link_and_stray_spaces(pasted: str) -> None:
     assert Client().form(pasted).status == 303
 
@@ -218,7 +238,9 @@ def test_a_wrong_token_in_the_form_is_answered_with_the_page_and_the_reason() ->
 
 def test_a_form_that_was_left_open_leads_on_once_signed_in() -> None:
     client = Client()
-    answer = client.form("old", path="/Dataset", cookie=client.signed_in(), headers={"sec-fetch-mode": "navigate"})
+    answer = client.form(
+        "old", path="/Dataset", cookie=client.signed_in(), headers={"sec-fetch-mode": "navigate"}
+    )
     assert (answer.status, answer.headers["location"]) == (303, "/Dataset")
 
 
@@ -243,7 +265,9 @@ def test_a_form_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert asyncio.run(gate._read_form(never, "")) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"token", b"token=%ff%00", b"a=1&" * 50, b"\xff\xfe", b"token=a&token=b"])
+@pytest.mark.parametrize(
+    "body", [b"", b"token", b"token=%ff%00", b"a=1&" * 50, b"\xff\xfe", b"token=a&token=b"]
+)
 def test_an_odd_form_is_a_wrong_try(body: bytes) -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     assert Client().http(method="POST", headers=form, body=body).status == 401
@@ -272,7 +296,9 @@ def test_a_flood_from_one_address_shuts_nobody_else_out() -> None:
 
 def test_a_flood_of_all_addresses_is_slowed_as_a_whole_and_leaves_this_machine_free() -> None:
     client = Client()
-    statuses = [client.http(query="token=no", peer=(f"198.51.{n // 250}.{n % 250}", 1)).status for n in range(500)]
+    statuses = [
+        client.http(query="token=no", peer=(f"198.51.{n // 250}.{n % 250}", 1)).status for n in range(500)
+    ]
     assert statuses.count(401) == 40
     assert client.http(query=LINK, peer=("203.0.113.6", 1)).status == 429
     assert client.http(query=LINK).status == 303
@@ -281,7 +307,8 @@ def test_a_flood_of_all_addresses_is_slowed_as_a_whole_and_leaves_this_machine_f
 def test_made_up_forwarded_addresses_do_not_get_around_the_limit() -> None:
     client = Client()
     statuses = [
-        client.http(query="token=no", headers={"x-forwarded-for": f"10.0.{n // 250}.{n % 250}"}).status for n in range(500)
+        client.http(query="token=no", headers={"x-forwarded-for": f"10.0.{n // 250}.{n % 250}"}).status
+        for n in range(500)
     ]
     assert statuses.count(401) == 40
 
@@ -317,7 +344,9 @@ def test_asking_for_the_page_is_no_try() -> None:
         {"sec-fetch-site": "cross-site"},
     ],
 )
-def test_a_page_of_another_address_gets_nothing_with_the_cookie_of_the_browser(headers: dict[str, str]) -> None:
+def test_a_page_of_another_address_gets_nothing_with_the_cookie_of_the_browser(
+    headers: dict[str, str],
+) -> None:
     client = Client()
     cookie = client.signed_in()
     assert client.socket(headers, cookie=cookie).code == 4403
@@ -361,7 +390,11 @@ def test_the_address_that_the_browser_proved_opens_the_websocket_that_says_less(
     socket = {"origin": "https://name.trycloudflare.example"}
     assert client.socket(socket, cookie=cookie).code == 4403
     fetched = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
-    client.http("/_stcore/health", headers={**fetched, "referer": "https://name.trycloudflare.example/a"}, cookie=cookie)
+    client.http(
+        "/_stcore/health",
+        headers={**fetched, "referer": "https://name.trycloudflare.example/a"},
+        cookie=cookie,
+    )
     assert client.socket(socket, cookie=cookie).sent == [{"type": "websocket.accept"}]
     assert client.socket({"origin": "https://other.example"}, cookie=cookie).code == 4403
 
@@ -369,7 +402,10 @@ def test_the_address_that_the_browser_proved_opens_the_websocket_that_says_less(
 @pytest.mark.parametrize(
     "headers",
     [
-        {"sec-fetch-site": "same-origin", "sec-fetch-dest": "font"},  # a style sheet's referer is its own address
+        {
+            "sec-fetch-site": "same-origin",
+            "sec-fetch-dest": "font",
+        },  # a style sheet's referer is its own address
         {"sec-fetch-site": "same-site", "sec-fetch-dest": "empty"},
         {"sec-fetch-dest": "empty"},
         {},
@@ -392,7 +428,9 @@ def test_nobody_without_the_cookie_proves_an_address() -> None:
 def test_the_form_binds_the_cookie_to_the_address_it_was_sent_from_also_after_a_restart() -> None:
     cookie = Client().form(TOKEN, headers={"origin": "http://192.168.1.20:9000"}).cookie
     later = Client()
-    assert later.socket({"origin": "http://192.168.1.20:9000"}, cookie=cookie).sent == [{"type": "websocket.accept"}]
+    assert later.socket({"origin": "http://192.168.1.20:9000"}, cookie=cookie).sent == [
+        {"type": "websocket.accept"}
+    ]
     assert later.socket({"origin": "http://192.168.1.21:9000"}, cookie=cookie).code == 4403
 
 
