@@ -103,7 +103,7 @@ def run_import(workspace: Workspace, params: dict[str, Any], reporter: Reporter)
 
     A source in the folder for uploads is removed at the end, however it ends.
     """
-    source = Path(params["source"])
+    source = workspace.absolute(params["source"])
     try:
         report = import_dataset(workspace, source, params["name"], reporter)
     finally:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -209,6 +209,16 @@ class DatasetIndex:
         where, values = wanted.sql
         query = f"SELECT * FROM files WHERE {where} ORDER BY name LIMIT ? OFFSET ?"  # noqa: S608  constant text
         found = self.db.execute(query, (*values, page_size, (max(page, 1) - 1) * page_size)).fetchall()
+        return self._complete(found)
+
+    def named(self, names: Sequence[str]) -> tuple[Row, ...]:
+        """The rows of these images, in this order; without those that are gone."""
+        marks = ", ".join("?" * len(names))
+        query = f"SELECT * FROM files WHERE width IS NOT NULL AND name IN ({marks})"  # noqa: S608  question marks
+        found = {row.name: row for row in self._complete(self.db.execute(query, tuple(names)).fetchall())}
+        return tuple(found[name] for name in names if name in found)
+
+    def _complete(self, found: list[sqlite3.Row]) -> tuple[Row, ...]:
         digests = self._digests([row["name"] for row in found if row["digest"] is None])
         return tuple(
             Row(

@@ -81,7 +81,8 @@ class Change:
 def apply_edits(index: DatasetIndex, edits: Sequence[CaptionEdit]) -> Applied:
     """Write the captions of `edits` as one step; those whose file changed meanwhile are refused.
 
-    An edit that changes nothing leaves no trace. Unknown names are left alone.
+    An edit that changes nothing leaves no trace. Unknown names are left alone. Of several edits of
+    one image the last counts.
 
     Raises:
         DiskFullError: the disk is full; the captions not yet written are as they were.
@@ -89,7 +90,7 @@ def apply_edits(index: DatasetIndex, edits: Sequence[CaptionEdit]) -> Applied:
     with _only_writer(index):
         images = {row["name"] for row in index.db.execute("SELECT name FROM files")}
         left_alone, planned = [], []
-        for edit in edits:
+        for edit in {edit.name: edit for edit in edits}.values():
             if edit.name not in images:
                 left_alone.append(edit.name)
                 continue

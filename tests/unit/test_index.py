@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lora_core.datasets import index as index_module
-from lora_core.datasets.images import scan
+from lora_core.datasets.images import Look, look, scan
 from lora_core.datasets.index import DatasetIndex, Filter, index_file, open_index
 from lora_core.datasets.journal import (
     CaptionEdit,
@@ -64,6 +64,10 @@ def test_rows_have_size_caption_and_hash(index: DatasetIndex) -> None:
     assert index.path_of("0" * 64) is None
 
 
+def test_rows_are_found_by_name_in_the_order_asked_for(index: DatasetIndex) -> None:
+    assert [row.name for row in index.named(["2.png", "gone.png", "0.png"])] == ["2.png", "0.png"]
+
+
 def test_pages_divide_the_rows_without_gap_or_overlap(index: DatasetIndex) -> None:
     names = [row.name for page in (1, 2, 3) for row in index.rows(page, page_size=2)]
     assert names == ["0.png", "1.png", "2.png"]
@@ -103,11 +107,13 @@ def test_changes_made_by_other_programs_are_seen_at_the_next_refresh(
 def test_files_that_did_not_change_are_not_opened_again(
     index: DatasetIndex, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = []
-    real = index_module.look
-    monkeypatch.setattr(
-        index_module, "look", lambda path, *a, **k: opened.append(path.name) or real(path, *a, **k)
-    )
+    opened: list[str] = []
+
+    def watched(path: Path, extension: str) -> Look:
+        opened.append(path.name)
+        return look(path, extension)
+
+    monkeypatch.setattr(index_module, "look", watched)
     index.refresh()
     assert opened == []
     os.utime(folder / "1.txt", ns=(1, 1))
@@ -152,6 +158,15 @@ def test_further_lines_of_a_caption_stay(index: DatasetIndex, folder: Path) -> N
     index.refresh()
     apply_edits(index, [edit(index, "0.png", "new")])
     assert (folder / "0.txt").read_text("utf-8") == "new\nsecond\n"
+
+
+def test_of_two_edits_of_one_picture_the_last_counts_and_one_undo_takes_both_back(
+    index: DatasetIndex, folder: Path
+) -> None:
+    apply_edits(index, [edit(index, "0.png", "first"), edit(index, "0.png", "second")])
+    assert captions(index)["0.png"] == "second"
+    undo_last(index)
+    assert (folder / "0.txt").read_bytes() == b"red cat"
 
 
 def test_an_edit_that_changes_nothing_leaves_no_trace(index: DatasetIndex, folder: Path) -> None:

@@ -1,0 +1,56 @@
+"""Dataset: bring pictures in, see them with their captions, change captions.
+
+Covered: which of these is on the page. Not covered: drawing them (`ui/dataset_import.py`,
+`ui/dataset_captions.py`, `ui/dataset_problems.py`).
+"""
+
+import streamlit as st
+
+from lora_core.datasets.index import open_index
+from lora_core.datasets.library import dataset_folder, dataset_names, newest_dataset
+from ui import dataset_captions, dataset_import, dataset_problems, icons, layout, state
+
+ws = state.workspace()
+parts = layout.step_page(
+    layout.DATASET,
+    does="This page brings your pictures into the app. A caption is a text that says what a picture shows. "
+    "You can read and change the captions here.",
+    needs=[
+        "Pictures as png, jpg, webp or bmp, in a folder or a zip.",
+        "Captions, if you have some: a text file with the name of its picture.",
+        "Time: about a minute for 1,000 pictures. Your own files stay as they are.",
+    ],
+)
+names, running = dataset_names(ws), dataset_import.running(ws)
+chosen = None
+with parts.do_it:
+    if names:
+        if st.session_state.get("dataset") not in names:
+            # Set here and not as the widget's default: the newest may change while the page is open.
+            st.session_state["dataset"] = st.query_params.get("dataset")
+            if st.session_state["dataset"] not in names:
+                st.session_state["dataset"] = newest_dataset(ws)
+        chosen = st.selectbox("Dataset", names, key="dataset", bind="query-params")
+        with open_index(dataset_folder(ws, chosen)) as index:
+            index.refresh()
+            dataset_captions.draw(dataset_folder(ws, chosen), index)
+            problems = index.problems()
+        if running is None:
+            with st.expander("Bring in more pictures"):
+                dataset_import.form(ws, primary=False)
+        if st.button("Go on to training", key="dataset_go", type="primary", icon=icons.GO):
+            st.switch_page(layout.script_of(layout.TRAINING))
+    elif running is None:
+        dataset_import.form(ws, primary=True)
+    else:
+        st.write("The pictures are being brought in. They appear here when that is done.")
+with parts.happened:
+    told = dataset_import.result(ws)
+    if chosen is not None:
+        folder = dataset_folder(ws, chosen)
+        with open_index(folder) as index:
+            dataset_problems.draw_conflicts(folder, index)
+        dataset_problems.draw(problems)
+        told = told or bool(problems)
+if not told:
+    parts.nothing_yet()

@@ -1,0 +1,122 @@
+"""What is wrong with the files of a dataset, in plain words, and captions that two wrote at once.
+
+Covered: drawing problems by kind, settling conflicts. Not covered: finding them (see
+`lora_core.datasets.images` and `lora_core.datasets.journal`).
+"""
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import streamlit as st
+
+from lora_core.datasets.images import FileProblem, Kind
+from lora_core.datasets.index import DatasetIndex
+from lora_core.datasets.journal import Conflict, conflicts, settle
+from ui import feedback, icons, layout, state
+from ui.dataset_captions import with_index
+
+_SAYS: Final[dict[Kind, tuple[str, str]]] = {
+    "caption": (
+        "1 caption cannot be read. Training stops because of it.",
+        "{} captions cannot be read. Training stops because of them.",
+    ),
+    "broken": (
+        "1 picture is damaged. Training leaves it out.",
+        "{} pictures are damaged. Training leaves them out.",
+    ),
+    "too_large": (
+        "1 picture has too many pixels. Training leaves it out.",
+        "{} pictures have too many pixels. Training leaves them out.",
+    ),
+    "format": (
+        "1 picture is of a kind that training does not read.",
+        "{} pictures are of kinds that training does not read.",
+    ),
+    "link": (
+        "1 file is a link to another folder. Training leaves it out.",
+        "{} files are links to other folders. Training leaves them out.",
+    ),
+    "same_stem": (
+        "1 picture shares its name with another one.",
+        "{} pictures share their names with others.",
+    ),
+    "turned": (
+        "1 picture was taken with a turned camera.",
+        "{} pictures were taken with a turned camera.",
+    ),
+    "uncaptioned": (
+        "1 picture has no caption. Training uses the trigger word alone for it.",
+        "{} pictures have no caption. Training uses the trigger word alone for them.",
+    ),
+}
+"""Each kind as a sentence about one file and about several, in the order in which they are told."""
+_NAMES_SEEN: Final = 5
+_CONFLICTS_SEEN: Final = 3
+
+
+def draw(problems: Iterable[FileProblem]) -> None:
+    """Every kind of problem as one message with its files; nothing when there is none."""
+    order = list(_SAYS)
+    known = sorted(problems, key=lambda problem: order.index(problem.kind))
+    for kind, group in groupby(known, key=lambda problem: problem.kind):
+        _draw_kind(kind, list(group))
+
+
+def _draw_kind(kind: Kind, found: list[FileProblem]) -> None:
+    one, many = _SAYS[kind]
+    says = one if len(found) == 1 else many.format(len(found))
+    files = ", ".join(feedback.spoken(problem.file) for problem in found[:_NAMES_SEEN])
+    if len(found) > _NAMES_SEEN:
+        files += f" and {len(found) - _NAMES_SEEN} more"
+    fix = found[0].fix
+    if found[0].effect == "stops":
+        feedback.problem(says, why=f"{files}.", fix=fix)
+    elif found[0].effect == "skipped":
+        feedback.care(f"{files}. {fix}", title=says)
+    else:
+        feedback.note(f"{says} {files}. {fix}")
+    if len(found) > _NAMES_SEEN or len({problem.what for problem in found}) > 1:
+        with st.expander(f"Each of the {len(found)}: what is wrong"):
+            st.markdown(
+                "\n".join(f"- {feedback.spoken(one.file)}: {feedback.spoken(one.what)}" for one in found)
+            )
+
+
+def draw_conflicts(folder: Path, index: DatasetIndex) -> None:
+    """Captions that another program changed while the user wrote: both texts, and a choice."""
+    found = conflicts(index)
+    if not found:
+        return
+    layout.subheader(f"{state.counted(len(found), 'caption')} to decide about")
+    st.write("Another program changed the file while you wrote. Both texts are kept until you choose.")
+    for conflict in found[:_CONFLICTS_SEEN]:
+        name = feedback.spoken(conflict.name)
+        st.markdown(
+            f"- Picture: {name}\n"
+            f"- Your text: {feedback.spoken(conflict.mine) or 'no text'}\n"
+            f"- Text in the file: {feedback.spoken(conflict.theirs) or 'no text'}"
+        )
+        with st.container(horizontal=True):
+            st.button(
+                f"Save your text for {name}",
+                key=f"mine_{conflict.id}",
+                icon=icons.SAVE,
+                on_click=_settle,
+                args=(folder, conflict, True),
+            )
+            st.button(
+                f"Take the text in the file of {name}",
+                key=f"theirs_{conflict.id}",
+                icon=icons.OPEN,
+                on_click=_settle,
+                args=(folder, conflict, False),
+            )
+
+
+def _settle(folder: Path, conflict: Conflict, use_mine: bool) -> None:
+    def work(index: DatasetIndex) -> None:
+        settle(index, conflict, use_mine=use_mine)
+
+    with_index(folder, work)
