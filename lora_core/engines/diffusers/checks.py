@@ -1,0 +1,73 @@
+"""What the built-in trainer refuses, by name and before anything is loaded.
+
+Covered: settings that it lacks or takes in part, a base model that it cannot train, samples without
+prompts. Loads no torch, so pages may call it. Not covered: what no engine could do and what is
+merely unwise (see `lora_core.planning`), and the pictures themselves.
+"""
+
+import re
+from typing import Final
+
+from lora_core.engines.diffusers.base_folder import base_problems
+from lora_core.errors import Problem
+from lora_core.settings import BUILT_IN, RunConfig, unsupported
+from lora_core.workspace import safe_name
+
+_RESERVED_NAME: Final = re.compile(r"-(\d{6}|step\d{8})$")
+
+
+def problems(run: RunConfig) -> list[Problem]:
+    """Every reason why this trainer would not start this run."""
+    return [
+        *unsupported(run, BUILT_IN),
+        *base_problems(run.model.pretrained_model_name_or_path),
+        *_name(run),
+        *_schedule(run),
+        *_samples(run),
+    ]
+
+
+def _name(run: RunConfig) -> list[Problem]:
+    name = run.saving.output_name
+    if safe_name(name) != name:
+        what = f"The name {name!r} cannot be used for a file on every system."
+        return [Problem(setting="output_name", what=what, fix=f"Call it {safe_name(name)}, for example.")]
+    if _RESERVED_NAME.search(name):
+        what = f"The name {name} ends like the number that is added to saves in between."
+        return [Problem(setting="output_name", what=what, fix="Choose a name with another ending.")]
+    return []
+
+
+def _schedule(run: RunConfig) -> list[Problem]:
+    warmup = run.schedule.lr_warmup_steps
+    if run.schedule.lr_scheduler == "constant" and warmup:
+        return [
+            Problem(
+                setting="lr_warmup_steps",
+                what="The schedule constant has no warm-up.",
+                fix="Set lr_scheduler to constant_with_warmup, or lr_warmup_steps to 0.",
+            )
+        ]
+    if isinstance(warmup, float) and warmup > 1:
+        return [
+            Problem(
+                setting="lr_warmup_steps",
+                what=f"A number with a point is a share of the run, and {warmup:g} is more than all of it.",
+                fix="Write a whole number for steps, or a share such as 0.05.",
+            )
+        ]
+    return []
+
+
+def _samples(run: RunConfig) -> list[Problem]:
+    sampling = run.sampling
+    wanted = sampling.sample_every_n_epochs or sampling.sample_every_n_steps
+    if wanted and not sampling.sample_prompts:
+        return [
+            Problem(
+                setting="sample_prompts",
+                what="Samples are to be drawn, but there is no prompt.",
+                fix="Write at least one prompt, or leave the samples out.",
+            )
+        ]
+    return []

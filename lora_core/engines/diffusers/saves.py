@@ -1,0 +1,65 @@
+"""The files that a run leaves: LoRA files, states, and which old ones go.
+
+Names are those of sd-scripts: `NAME-000002.safetensors` after an epoch, `NAME-step00000100.safetensors`
+after a step, `NAME.safetensors` at the end; states are `NAME-step00000100-state`.
+
+Covered: names, places, keeping the last ones only. Not covered: what is in the files (see
+`lora_file.py`, `metadata.py` and `states.py`).
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_core.settings import SavingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Saves:
+    """Where the files of one run are."""
+
+    folder: Path
+    """The run's folder."""
+    settings: SavingSettings
+
+    def epoch_file(self, epoch: int) -> Path:
+        return self._file(f"-{epoch:06d}")
+
+    def step_file(self, step: int) -> Path:
+        return self._file(f"-step{step:08d}")
+
+    def final_file(self) -> Path:
+        return self._file("")
+
+    def state(self, step: int) -> Path:
+        return self.folder / "states" / f"{self.settings.output_name}-step{step:08d}-state"
+
+    def epoch_due(self, epoch: int, epochs: int) -> bool:
+        """True when a file is written after `epoch`; never after the last, which has the final file."""
+        every = self.settings.save_every_n_epochs
+        return every is not None and epoch % every == 0 and epoch < epochs
+
+    def step_due(self, step: int) -> bool:
+        every = self.settings.save_every_n_steps
+        return every is not None and step % every == 0
+
+    def forget_epochs(self, epoch: int, steps_per_epoch: int) -> None:
+        """Remove the epoch file and state that the newest one, of `epoch`, pushes out."""
+        every, keep = self.settings.save_every_n_epochs, self.settings.save_last_n_epochs
+        if every and keep and (oldest := epoch - every * keep) > 0:
+            self.epoch_file(oldest).unlink(missing_ok=True)
+            shutil.rmtree(self.state(oldest * steps_per_epoch), ignore_errors=True)
+
+    def forget_steps(self, step: int) -> None:
+        """Remove the step file and state that lie further back than `save_last_n_steps` allows."""
+        every, distance = self.settings.save_every_n_steps, self.settings.save_last_n_steps
+        if every and distance:
+            oldest = (step - distance - 1) // every * every
+            if oldest > 0:
+                self.step_file(oldest).unlink(missing_ok=True)
+                shutil.rmtree(self.state(oldest), ignore_errors=True)
+
+    def _file(self, suffix: str) -> Path:
+        folder = self.folder / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{self.settings.output_name}{suffix}.safetensors"

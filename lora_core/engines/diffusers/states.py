@@ -1,0 +1,198 @@
+"""Saved states: all that is needed to go on exactly where a run stopped.
+
+A state is a folder: `lora.safetensors` (the LoRA in float32, usable as it is), `optimizer.pt`
+(optimizer and schedule) and `state.json` (position, losses of the running mean, where it was made,
+and size and hash of the files). There is no random state in it, because there is none in a run:
+see `noise.py`. A state appears whole, under its name, or not at all.
+
+Covered: writing, reading with checks, and what keeps a resumed run from being the same to the
+last bit. Not covered: states of other engines; pickles are never run.
+"""
+
+import hashlib
+import io
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from lora_core.errors import EngineError
+from lora_core.settings import RunConfig
+from lora_core.workspace import disk_errors, read_json, write_atomic, write_json
+
+FORMAT: Final = 1
+_RECORD: Final = "state.json"
+_LORA: Final = "lora.safetensors"
+_OPTIMIZER: Final = "optimizer.pt"
+_PACKAGES: Final = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """Where a run is, and what it must remember to go on."""
+
+    step: int
+    """Steps done."""
+    epoch: int
+    """Epochs begun."""
+    losses: list[float]
+    """Losses of the running mean, the oldest first."""
+    session_id: int
+    started_at: float
+    """Seconds since 1970; the run keeps them when it is resumed."""
+    origin: dict[str, str]
+    """Where, with what and from what it was made; see `origin_of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state that was read and checked."""
+
+    position: Position
+    lora: Mapping[str, Tensor]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+
+
+def save_state(
+    path: Path,
+    position: Position,
+    *,
+    lora: dict[str, Tensor],
+    optimizer: dict[str, Any],
+    schedule: dict[str, Any],
+) -> None:
+    """Write a state to `path`, replacing one that is there.
+
+    Raises:
+        DiskFullError: the disk is full; nothing of the new state is left.
+    """
+    buffer = io.BytesIO()
+    torch.save({"optimizer": optimizer, "schedule": schedule}, buffer)
+    files = {_LORA: save(lora), _OPTIMIZER: buffer.getvalue()}
+    facts = {name: {"bytes": len(data), "sha256": _hash(data)} for name, data in files.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        with disk_errors(f"The state {path.name} was not saved."):
+            part.mkdir()
+            for name, data in files.items():
+                write_atomic(part / name, data)
+            write_json(part / _RECORD, {"format": FORMAT, **asdict(position), "files": facts})
+            if path.exists():
+                shutil.rmtree(path)
+            part.rename(path)
+            _sync(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # nothing is left to remove when the rename worked
+
+
+def _sync(folder: Path) -> None:
+    # Without it a power cut can undo the rename; Windows has no such call.
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_state(path: Path) -> State:
+    """The state in the folder `path`, every file checked against its hash before it is used.
+
+    Raises:
+        EngineError: it is missing, damaged, or not a state of this trainer.
+        FileTooNewError: a newer version of the app wrote it.
+    """
+    if not (path / _RECORD).is_file():
+        raise _unusable(path, "It is not there, or it is not a state of the built-in trainer.")
+    record = read_json(path / _RECORD, newest_format=FORMAT)
+    try:
+        data = {name: (path / name).read_bytes() for name in (_LORA, _OPTIMIZER)}
+        damaged = [
+            name for name, content in data.items() if _hash(content) != record["files"][name]["sha256"]
+        ]
+        if damaged:
+            raise _unusable(path, f"Its file {damaged[0]} was changed or cut off.")
+        position = Position(**{name: record[name] for name in Position.__dataclass_fields__})
+        rest = torch.load(io.BytesIO(data[_OPTIMIZER]), map_location="cpu", weights_only=True)
+        return State(position, load(data[_LORA]), rest["optimizer"], rest["schedule"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _unusable(path, "A part of it is missing or damaged.") from error
+
+
+def _unusable(path: Path, why: str) -> EngineError:
+    return EngineError(
+        f"The saved state {path.name} cannot be used.",
+        why=why,
+        fix="Go on from an older state, or start anew.",
+    )
+
+
+def origin_of(run: RunConfig, accelerator: Accelerator, pictures: str) -> dict[str, str]:
+    """What decides the last bits of a run: machine, build, threads, settings, base model, pictures.
+
+    The values are text for people; equal text means that a resumed run repeats every bit.
+    `pictures` stands for everything that is learned from.
+    """
+    device = accelerator.device
+    settings = [run.network, run.optimizer, run.schedule, run.batch, run.precision, run.dataset]
+    return {
+        "machine": f"{platform.system()} {platform.machine()} {_processor()}",
+        "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
+        "instructions": str(torch.backends.cpu.get_cpu_capability()),
+        "threads": str(torch.get_num_threads()),
+        "device": device.type,
+        "precision": run.precision.mixed_precision,
+        **{package: version(package) for package in _PACKAGES},
+        "settings": _hash(repr(settings).encode()),
+        "base model": _base_digest(run.model.pretrained_model_name_or_path),
+        "pictures": pictures,
+    }
+
+
+def _base_digest(folder: Path) -> str:
+    # Names and sizes: reading gigabytes of weights again would only tell more about a base model
+    # that was replaced by another one of the same size.
+    files = sorted(folder.rglob("*.safetensors"))
+    return _hash(
+        repr([(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files]).encode()
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def why_not_exact(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Why a run resumed here differs in the last bits; empty when it does not."""
+    reasons = []
+    for name, value in now.items():
+        if before.get(name) == value:
+            continue
+        if name in {"settings", "pictures", "base model"}:
+            reasons.append(f"the {name} changed")
+        else:
+            reasons.append(f"{name} was {before.get(name)} and is {value}")
+    if now.get("device") != "cpu":
+        reasons.append("some GPU sums do not repeat to the last bit")
+    return reasons
