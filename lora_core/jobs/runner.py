@@ -61,8 +61,8 @@ class _Watch:
 class Runner:
     """One look after another at all jobs of a workspace."""
 
-    def __init__(self, workspace: Workspace, lock: liveness.Lock) -> None:
-        self.workspace, self.lock = workspace, lock
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._watched: dict[str, _Watch] = {}
         self._settled: dict[str, tuple[int, int]] = {}
@@ -293,9 +293,10 @@ def main(arguments: Sequence[str]) -> int:
     workspace = Workspace(Path(arguments[0]).resolve())
     spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
     wakeup = _Wakeup(spawn.wake_folder(workspace))
+    runner = Runner(workspace)
     while (lock := _become(workspace)) is not None:
         with lock:
-            if not _supervise_until_idle(Runner(workspace, lock), wakeup):
+            if not _supervise_until_idle(runner, lock, wakeup):
                 return 0
         # Given back: whoever writes a job from now on finds no runner and starts one. Whoever
         # wrote one just before relied on us, so look once more.
@@ -315,17 +316,18 @@ def _become(workspace: Workspace) -> liveness.Lock | None:
     return lock
 
 
-def _supervise_until_idle(runner: Runner, wakeup: _Wakeup) -> bool:
+def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: _Wakeup) -> bool:
     """False when another runner has taken over, because our lock's file was taken away."""
-    busy_at = time.monotonic()
-    while time.monotonic() - busy_at < IDLE_S:
-        if not runner.lock.heal():
+    idle_since: float | None = None
+    while True:
+        if not lock.heal():
             _log.warning("the lock's file is gone or another runner has it; this one leaves")
             return False
-        if runner.look():
-            busy_at = time.monotonic()
-        wakeup.wait(POLL_S)
-    return True
+        busy, now = runner.look(), time.monotonic()
+        idle_since = None if busy else idle_since or now
+        if idle_since is not None and now - idle_since >= IDLE_S:
+            return True
+        wakeup.wait(min(POLL_S, IDLE_S))
 
 
 def _anything_to_do(workspace: Workspace) -> bool:

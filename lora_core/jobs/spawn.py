@@ -7,6 +7,7 @@ one there is. Not covered: what they do (runner.py, worker.py).
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,11 +60,10 @@ def ensure_runner(workspace: Workspace) -> bool:
     Raises:
         JobError: no runner could be started.
     """
-    coming = _still_coming(workspace)  # looks after our own dead children as well: no zombies
     if runner_alive(workspace):
         wake(workspace)
         return False
-    if coming:
+    if _still_coming(workspace):
         return False
     try:
         wake_folder(workspace).mkdir(parents=True, exist_ok=True)
@@ -76,6 +76,8 @@ def ensure_runner(workspace: Workspace) -> bool:
             fix="Free some memory and disk space. Then open the app again; nothing is lost.",
         ) from error
     _started[workspace.root] = (child, time.monotonic())
+    # It outlives us or leaves before us; only somebody who waits keeps it from becoming a zombie.
+    threading.Thread(target=child.wait, name="waits for the runner", daemon=True).start()
     return True
 
 
@@ -83,12 +85,9 @@ def _still_coming(workspace: Workspace) -> bool:
     """True when a runner that this process started has not had the time to take its lock."""
     child, started_at = _started.get(workspace.root, (None, 0.0))
     if child is None or time.monotonic() - started_at > _AGAIN_S:
-        if child is not None and child.poll() is not None:
-            del _started[workspace.root]
         return False
-    code = child.poll()
-    if code is not None:
-        return code > 0  # it could not start; again in a few seconds
+    if child.returncode is not None:  # set by the thread that waits
+        return child.returncode > 0  # it could not start; again in a few seconds
     owner = liveness.read_owner(runner_lock(workspace))
     # One that had the lock and gave it back is leaving, and has looked for the last time.
     return owner is None or owner.pid != child.pid
