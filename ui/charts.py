@@ -8,6 +8,7 @@ also has its own dash and its own name, so colour is never the only sign. Charts
 tool bar.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -84,7 +85,7 @@ def figure(
         log_y: a scale by factors of ten, for learning rates.
     """
     chart = go.Figure()
-    strokes = cycle(zip(colours.lines, cycle(_MARKS), strict=False))
+    strokes = zip(cycle(colours.lines), cycle(_MARKS), strict=False)
     for line in lines:
         colour, mark = (colours.pale, "solid") if line.pale else next(strokes)
         chart.add_trace(
@@ -142,6 +143,10 @@ def draw(
 def change(name: str, values: Sequence[float], *, steps: float) -> str:
     """What a line says: `The loss fell from 0.31 to 0.12 in 400 steps.`"""
     first, last = values[0], values[-1]
+    if not math.isfinite(last):
+        return (
+            f"{name} is no number any more after {steps:.0f} steps. The training learns nothing from here on."
+        )
     if len(values) == 1:
         return f"{name} is {short(last)} after step {steps:.0f}."
     if short(first) == short(last):

@@ -21,5 +21,5 @@ def start(ws: Workspace) -> str:
     if live and live[0].project == NAME:
         return live[0].id  # pressed twice, or in two tabs
     run = demo.create_demo(ws)
-    project.save(ws, project.Project(name=NAME, values=project.values_of(run)))
+    project.save(ws, project.of_run(NAME, run))
     return runs.start_run(ws, run, project=NAME).id

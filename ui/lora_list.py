@@ -1,13 +1,116 @@
-"""The finished LoRA files: list, preview, details, download.
+"""The finished LoRA files: what there is, what is inside one, and its download.
 
 Covered: the Utilities page. Not covered: reading the files (`lora_core.loras`).
 """
 
+from typing import Final
+
+import streamlit as st
+
+from lora_core import loras, models
+from lora_core.loras import FinishedLora, LoraInfo
 from lora_core.workspace import Workspace
+from ui import feedback, icons, layout, pictures, state
 from ui.layout import Parts
+from ui.thumb_routes import preview_url
+
+FIELD_WIDTH_PX: Final = 520
+UNKNOWN: Final = "The file does not say."
 
 
 def draw(ws: Workspace, parts: Parts) -> None:
-    """Fill the page."""
-    parts.do_it.write("There is no finished LoRA yet. When a training is finished, its LoRA appears here.")
-    parts.nothing_yet()
+    """Choose a file in "Do it"; see what it is in "What happened"."""
+    found = loras.list_finished(ws)
+    if not found:
+        parts.do_it.write(
+            "There is no finished LoRA yet. When a training is finished, its LoRA appears here."
+        )
+        parts.nothing_yet()
+        return
+    by_name = {one.path.name: one for one in found}
+    with parts.do_it:
+        st.write(f"You have {state.counted(len(found), 'LoRA file')}. They are in this folder:")
+        st.code(str(ws.loras), language=None)
+        name = st.selectbox(
+            "LoRA file to look at",
+            list(by_name),
+            key="lora_looked_at",
+            format_func=lambda file: f"{by_name[file].name}, {state.when(by_name[file].modified)}",
+            persist_state="session",
+            width=FIELD_WIDTH_PX,
+        )
+        chosen = by_name[name]
+        _download(chosen)
+    with parts.happened:
+        _one(chosen)
+        layout.subheader("All finished LoRA files")
+        st.table(
+            [_row(one) for one in found], hide_index=True, alt="The finished LoRA files, the newest first"
+        )
+
+
+def _download(lora: FinishedLora) -> None:
+    if lora.info is not None:
+        st.download_button(
+            "Download this LoRA file",
+            data=lora.path.read_bytes,  # read when it is pressed, not at each script run
+            file_name=lora.path.name,
+            mime="application/octet-stream",
+            key=f"download_{lora.path.name}",
+            icon=icons.DOWNLOAD,
+            type="primary",
+            on_click="ignore",
+        )
+
+
+def _one(lora: FinishedLora) -> None:
+    layout.subheader(f"What is inside {feedback.spoken(lora.name)}")
+    if lora.preview is not None:
+        alt = f"Sample picture of {lora.name}, made at the end of its training"
+        pictures.row(
+            [pictures.Picture(address=preview_url(lora.preview.name), alt=alt, caption="Last sample")]
+        )
+    if lora.problem is not None:
+        feedback.show(lora.problem)
+    if lora.info is None:
+        return
+    st.table(facts(lora.info), hide_index=True, hide_header=True, alt=f"What the file {lora.name} says")
+    with st.expander("All notes in the file"):
+        notes = [{"Note": key, "Text": _short(text)} for key, text in sorted(lora.info.metadata.items())]
+        st.table(notes, hide_index=True, alt=f"All notes in the file {lora.name}")
+
+
+def facts(info: LoraInfo) -> list[dict[str, str]]:
+    """What one wants to know of a file, in the order in which one asks."""
+    family = models.FAMILY_NAMES.get(info.family or "", info.family)
+    said = {
+        "Name": info.name,
+        "Trigger word": info.trigger_word,
+        "Fits base models of the kind": family,
+        "Trained on": info.base,
+        "Rank (how much it can hold)": ", ".join(map(str, info.ranks)) or None,
+        "Alpha (how strongly it acts)": ", ".join(f"{alpha:g}" for alpha in info.alphas) or None,
+        "Steps": str(info.steps) if info.steps is not None else None,
+        "Epochs": str(info.epochs) if info.epochs is not None else None,
+        "Training size": info.resolution,
+        "Precision": info.dtype,
+        "Layers": f"{info.unet_layers} of the image part, {info.text_encoder_layers} of the text part",
+        "Size of the file": state.how_big(info.size_bytes),
+    }
+    return [{"Fact": name, "Value": value or UNKNOWN} for name, value in said.items()]
+
+
+def _row(lora: FinishedLora) -> dict[str, str]:
+    info = lora.info
+    return {
+        "Name": lora.name,
+        "Base model": (info.base or UNKNOWN) if info else "The file is damaged.",
+        "Rank": ", ".join(map(str, info.ranks)) if info else "",
+        "Steps": str(info.steps) if info and info.steps is not None else "",
+        "Size": state.how_big(lora.size_bytes),
+        "Finished": state.when(lora.modified),
+    }
+
+
+def _short(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters in all)"

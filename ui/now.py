@@ -42,7 +42,8 @@ def running_job(ws: Workspace) -> tuple[jobs.Job, jobs.Status] | None:
     """The job that works now or waits to start; the oldest of them, as it is the one at work."""
     live = [(job, status) for job, status in recent(ws) if not status.ended]
     at_work = [pair for pair in live if pair[1].active]
-    return (at_work or live or [None])[-1]
+    oldest_first = (at_work or live)[::-1]
+    return oldest_first[0] if oldest_first else None
 
 
 def last_ended(ws: Workspace) -> tuple[jobs.Job, jobs.Status] | None:

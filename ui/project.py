@@ -15,6 +15,7 @@ from typing import Any, Final
 import toml
 
 from lora_core import settings
+from lora_core.datasets.images import SUFFIXES
 from lora_core.errors import FileTooNewError, Problem, SettingsError, WorkspaceError
 from lora_core.settings import RunConfig
 from lora_core.workspace import Workspace, safe_name, write_atomic
@@ -37,7 +38,9 @@ class Project:
     name: str
     values: Mapping[str, Any] = field(default_factory=dict)
     """Settings that were changed, by key; None for one that was emptied."""
-    engine: str = "diffusers"
+    folders: tuple[Mapping[str, Any], ...] = ()
+    """For a dataset of several folders: what each has of its own, its `image_dir` among it."""
+    engine: str = settings.BUILT_IN
 
     def value(self, key: str) -> Any:
         """The setting as it is now: as it was changed, else its start value."""
@@ -91,7 +94,8 @@ def load(ws: Workspace, name: str) -> Project:
     return Project(
         name=name,
         values={**record.get("settings", {}), **emptied},
-        engine=str(record.get("engine", "diffusers")),
+        folders=tuple(record.get("folders", [])),
+        engine=str(record.get("engine", settings.BUILT_IN)),
     )
 
 
@@ -103,6 +107,7 @@ def save(ws: Workspace, project: Project) -> None:
         "engine": project.engine,
         "left_empty": [key for key, value in project.values.items() if value is None],
         "settings": given,
+        "folders": [{key: _plain(value) for key, value in folder.items()} for folder in project.folders],
     }
     write_atomic(_path(ws, project.name), toml.dumps(record))
     state.open_named(ws, project.name)
@@ -128,6 +133,14 @@ def with_value(project: Project, key: str, value: Any) -> Project:
     return replace(project, values=rest if same else {**rest, key: value})
 
 
+def with_dataset(project: Project, dataset: Path) -> Project:
+    """The project on another dataset. One whose pictures lie in folders is used folder by folder."""
+    parts = [path for path in sorted(dataset.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    here = any(path.is_file() and path.suffix.lower() in SUFFIXES for path in dataset.iterdir())
+    folders = () if here else tuple({IMAGES: part} for part in parts)
+    return replace(with_value(project, IMAGES, dataset), folders=folders)
+
+
 def run_of(project: Project) -> RunConfig:
     """The run that the project stands for.
 
@@ -139,14 +152,10 @@ def run_of(project: Project) -> RunConfig:
         for key, thing in ((MODEL, "base model"), (IMAGES, "dataset"))
         if not project.value(key)
     ]
-    bare = RunConfig(
-        model=settings.ModelSettings(pretrained_model_name_or_path=_NOWHERE),
-        dataset=settings.DatasetFile(
-            datasets=(settings.DatasetSettings(subsets=(settings.SubsetSettings(image_dir=_NOWHERE),)),)
-        ),
-    )
     try:
-        run = settings.with_values(bare, project.values)
+        run = settings.with_values(_bare(), project.values)
+        if project.folders:
+            run = _with_folders(run, project)
     except SettingsError as error:
         raise SettingsError([*missing, *error.problems]) from error
     if missing:
@@ -154,15 +163,47 @@ def run_of(project: Project) -> RunConfig:
     return run
 
 
-def values_of(run: RunConfig) -> dict[str, Any]:
-    """What of a run differs from the start values, by key; of several folders the first."""
-    found: dict[str, Any] = {}
+def _bare() -> RunConfig:
+    subset = settings.SubsetSettings(image_dir=_NOWHERE)
+    return RunConfig(
+        model=settings.ModelSettings(pretrained_model_name_or_path=_NOWHERE),
+        dataset=settings.DatasetFile(datasets=(settings.DatasetSettings(subsets=(subset,)),)),
+    )
+
+
+def _with_folders(run: RunConfig, project: Project) -> RunConfig:
+    """`run` with one subset for each folder, in place of its one."""
+    subsets = tuple(
+        settings.with_values(run, folder).dataset.datasets[0].subsets[0] for folder in project.folders
+    )
+    dataset = run.dataset.datasets[0].model_copy(update={"subsets": subsets})
+    return run.model_copy(update={"dataset": settings.DatasetFile(datasets=(dataset,))})
+
+
+def of_run(name: str, run: RunConfig) -> Project:
+    """The project that stands for `run`, which has one dataset table."""
+    values: dict[str, Any] = {}
+    folders: dict[int, dict[str, Any]] = {}
+    several = len(run.dataset.datasets[0].subsets) > 1
     for placed in settings.placed_values(run):
-        start = placed.setting.default
-        changed = placed.value != start or type(placed.value) is not type(start)
-        if changed and placed.setting.key not in found and not placed.dataset and not placed.subset:
-            found[placed.setting.key] = placed.value
-    return found
+        key, start = placed.setting.key, placed.setting.default
+        if placed.value == start and type(placed.value) is type(start):
+            continue
+        if several and placed.subset is not None:
+            folders.setdefault(placed.subset, {})[key] = placed.value
+        else:
+            values[key] = placed.value
+    if several:
+        values[IMAGES] = Path(run.dataset.datasets[0].subsets[0].image_dir).parent
+    return Project(name=name, values=values, folders=tuple(folders[i] for i in sorted(folders)))
+
+
+def saved_at(ws: Workspace, name: str) -> float | None:
+    """Unix time of the last change; None while it has no file."""
+    try:
+        return _path(ws, name).stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _path(ws: Workspace, name: str) -> Path:

@@ -26,6 +26,9 @@ PROMPTS: Final = "sample_prompts"
 ON_TOP: Final = (MODEL, IMAGES, NAME, TRIGGER, PROMPTS)
 """What is chosen for each LoRA; at most five, the rest has start values that work."""
 
+EMPTY: Final = "empty"
+"""How a choice that is left open reads."""
+
 BY_THE_APP: Final = frozenset({"resume"})
 """Settings that the app fills in itself when a run goes on."""
 
@@ -98,7 +101,9 @@ class _Saver:
         entered = st.session_state[self.widget]
         opened = project.open_or_new(self.ws, self.name)
         found = understood(settings.setting(self.key), entered)
-        if found.problem is None:
+        if found.problem is None and self.key == IMAGES:
+            project.save(self.ws, project.with_dataset(opened, found.value))
+        elif found.problem is None:
             project.save(self.ws, project.with_value(opened, self.key, found.value))
 
 
@@ -110,30 +115,33 @@ class _Fields:
         self.problems: list[Problem] = []
 
     def one(self, setting: Setting) -> None:
-        """The field that fits the setting's kind, and its meaning below."""
-        widget, save = self._prepare(setting.key, _entered(setting, self.opened.value(setting.key)))
-        choices = setting.choices_for(self.opened.engine)
-        if setting.kind == "flag":
-            st.checkbox(setting.label, key=widget, on_change=save)
-        elif choices:
-            options = [None, *choices] if setting.optional else list(choices)
-            if st.session_state[widget] not in options:
-                options.append(st.session_state[widget])  # or the first one would take its place without a
-                word
-            st.selectbox(
-                setting.label,
-                options,
-                key=widget,
-                on_change=save,
-                format_func=lambda choice: "empty" if choice is None else str(choice),
-                width=FIELD_WIDTH_PX,
-            )
-        elif setting.kind == "prompts":
-            st.text_area(setting.label, key=widget, on_change=save, height=120, width=FIELD_WIDTH_PX)
-        else:
-            st.text_input(label_of(setting), key=widget, on_change=save, width=FIELD_WIDTH_PX)
-        st.caption(meaning(setting))
-        self._tell(setting, st.session_state[widget])
+        """The field that fits the setting's kind, its meaning, and its problem if it has one."""
+        with st.container(gap="xxsmall"):
+            widget, save = self._prepare(setting.key, _entered(setting, self.opened.value(setting.key)))
+            if setting.kind == "flag":
+                st.checkbox(setting.label, key=widget, on_change=save)
+            elif choices := setting.choices_for(self.opened.engine):
+                self._choice(setting, widget, save, [None, *choices] if setting.optional else [*choices])
+            elif setting.kind == "prompts":
+                st.text_area(setting.label, key=widget, on_change=save, height=120, width=FIELD_WIDTH_PX)
+            else:
+                st.text_input(label_of(setting), key=widget, on_change=save, width=FIELD_WIDTH_PX)
+            st.caption(meaning(setting))
+            self._tell(setting, st.session_state[widget])
+
+    def _choice(self, setting: Setting, widget: str, save: "_Saver", options: list[Any]) -> None:
+        if st.session_state[widget] not in options:
+            # Or Streamlit puts the first option in its place without a word.
+            options.append(st.session_state[widget])
+        st.selectbox(
+            setting.label,
+            options,
+            key=widget,
+            on_change=save,
+            format_func=lambda choice: EMPTY if choice is None else str(choice),
+            placeholder=EMPTY,
+            width=FIELD_WIDTH_PX,
+        )
 
     def pick(self, key: str, known: Sequence[tuple[Path, str]], nothing: str) -> None:
         """A choice among what the workspace has."""
@@ -141,19 +149,21 @@ class _Fields:
         value = self.opened.value(key)
         current = Path(value) if value else None
         names = dict(known)
-        options: list[Path | None] = [*([] if current in names else [current]), *names]
-        widget, save = self._prepare(key, current)
-        st.selectbox(
-            setting.label if key == MODEL else "Dataset",
-            options,
-            key=widget,
-            on_change=save,
-            format_func=lambda path: nothing if path is None else names.get(path, str(path)),
-            width=FIELD_WIDTH_PX,
-        )
-        st.caption(
-            f"{setting.what}" if key == MODEL else "The pictures and captions that the LoRA learns from."
-        )
+        missing = [current] if current is not None and current not in names else []
+        with st.container(gap="xxsmall"):
+            widget, save = self._prepare(key, current)
+            st.selectbox(
+                setting.label if key == MODEL else "Dataset",
+                [*missing, *names],
+                key=widget,
+                on_change=save,
+                format_func=lambda path: names.get(path, str(path)),
+                placeholder=nothing,
+                width=FIELD_WIDTH_PX,
+            )
+            st.caption(
+                setting.what if key == MODEL else "The pictures and captions that the LoRA learns from."
+            )
 
     def _prepare(self, key: str, value: Any) -> tuple[str, _Saver]:
         widget = f"run_{self.opened.name}_{key}"
@@ -182,7 +192,9 @@ def label_of(setting: Setting) -> str:
 
 
 def meaning(setting: Setting) -> str:
-    """What it does, when to change it, the start value, and the name that recipes use."""
+    """What it does and when to change it; in the box also the start value and the name that recipes use."""
+    if setting.key in ON_TOP:
+        return feedback.spoken(f"{setting.what} {setting.why}")
     start = "" if setting.default is None else f" Start value: {shown(setting.default)}."
     return feedback.spoken(f"{setting.what} {setting.why}{start}") + f" Name in files: `{setting.key}`."
 

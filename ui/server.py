@@ -17,16 +17,13 @@ from lora_core import jobs
 from lora_core.errors import LoraError
 from ui import feedback, state
 from ui.gate import gate_middleware
+from ui.thumb_routes import picture_routes
 
 _LOG = logging.getLogger("lora.server")
 
 
 def routes() -> list[BaseRoute]:
     """Addresses that serve pictures; the gate stands in front of them as of everything else."""
-    try:
-        from ui.thumb_routes import picture_routes
-    except Exception:
-        return []
     return picture_routes()
 
 

@@ -12,11 +12,7 @@ def render() -> None:
     """Draw the whole window. The work of every script run of Home.py."""
     st.set_page_config(layout="wide")
     layout.frame()
-    steps = [
-        st.Page(layout.script_of(page), title=page.title, icon=page.icon)
-        for page in layout.STEPS
-        if layout.script_of(page).is_file()
-    ]
+    steps = [st.Page(layout.script_of(page), title=page.title, icon=page.icon) for page in layout.STEPS]
     start = st.Page(home.draw, title=layout.HOME.title, icon=layout.HOME.icon, url_path="home", default=True)
     help_ = st.Page(
         help_page.draw, title=layout.HELP.title, icon=layout.HELP.icon, url_path="Help", visibility="hidden"

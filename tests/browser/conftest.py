@@ -1,4 +1,4 @@
-"""A real server with a fresh workspace, a real Chromium, and axe: for tests that look at the app as a user does."""
+"""A real server with a fresh workspace, a real Chromium, and axe: to look at the app as a user does."""
 
 import http.client
 import json

@@ -1,0 +1,169 @@
+"""One run as it is now: phase, steps, time left, loss, learning rate, samples, notes, how it ended.
+
+Covered: the part of the Training page that refreshes by itself, and only while something can change. Not
+covered: starting, stopping and going on (`ui/run_actions.py`), comparing runs (`ui/run_list.py`).
+"""
+
+from typing import Final
+
+import streamlit as st
+
+from lora_core import jobs, runs
+from lora_core.jobs import Job, Status
+from lora_core.runs import Curve
+from lora_core.workspace import Workspace
+from ui import charts, feedback, layout, now, pictures, state
+from ui.charts import Line
+from ui.thumb_routes import sample_url
+
+REFRESH_S: Final = 3.0
+LOG_LINES: Final = 200
+SILENT_S: Final = 30.0
+"""After so long without a new figure a sentence says so."""
+
+
+def draw(ws: Workspace, job: Job) -> None:
+    """The run. Its figures are read again every 3 seconds until it has ended or updates are paused."""
+    live = not jobs.status(ws, job.id).ended
+    paused = state.updates_paused(ws)
+
+    # The interval is fixed when the fragment is defined: after it is known whether anything can change.
+    @st.fragment(run_every=REFRESH_S if live and not paused else None)
+    def panel() -> None:
+        status = jobs.status(ws, job.id)
+        if live and status.ended:
+            st.rerun()  # the buttons outside of this part must show the end too
+        _state(job, status)
+        _figures(job)
+        _samples(job)
+        _notes(status)
+        _log(ws, job)
+
+    panel()
+
+
+def _state(job: Job, status: Status) -> None:
+    name = feedback.spoken(now.sentence(job, status))
+    if status.state == "finished":
+        feedback.done(name)
+    elif status.ended and status.end:
+        cause, fix = feedback.spoken(status.end.cause), feedback.spoken(status.end.fix)
+        if status.state in {"failed", "lost"}:
+            feedback.problem(name, why=cause, fix=fix)
+        else:
+            feedback.care(f"{cause} {fix}".strip(), title=name)
+    else:
+        st.write(f"{name} {feedback.spoken(status.message)}")
+    share = min(1.0, status.step / status.total) if status.total else float(status.state == "finished")
+    st.progress(share, text=progress_text(status))
+
+
+def progress_text(status: Status) -> str:
+    """Done, total, rate and time left, in one line: `120 of 400 steps done. 5.2 steps a second. …`"""
+    parts = [now.step_words(status)]
+    if not status.ended:
+        if status.phase:
+            parts.insert(0, feedback.spoken(status.phase))
+        if status.steps_per_s:
+            parts.append(rate(status.steps_per_s))
+        parts.append(now.time_left(status))
+    return ". ".join(parts) + "."
+
+
+def rate(steps_per_s: float) -> str:
+    """`5.2 steps a second`, or for slow runs `12 seconds a step`."""
+    if steps_per_s >= 1:
+        return f"{charts.short(steps_per_s)} steps a second"
+    return f"{1 / steps_per_s:.0f} seconds a step"
+
+
+def curve_of(job: Job) -> Curve:
+    """The run's figures; only what is new since the last look is read."""
+    followed = st.session_state.setdefault("followed_runs", {})
+    if job.id not in followed:
+        followed.clear()  # one run is looked at; another one is read again, in a tenth of a second
+        followed[job.id] = runs.Progress(job.folder)
+    followed[job.id].refresh()
+    curve: Curve = followed[job.id].curve
+    return curve
+
+
+def _figures(job: Job) -> None:
+    curve = curve_of(job)
+    layout.subheader("Loss")
+    if not curve.steps:
+        st.write("There is no number yet. The first one comes with the first step.")
+        return
+    st.caption("The loss is how far the model is from the training pictures. Lower is closer.")
+    shown = runs.thin(curve)
+    lines = [
+        Line(name="Loss of each step", steps=shown.steps, values=shown.loss, pale=True),
+        Line(name="Smoothed loss", steps=shown.steps, values=shown.smoothed),
+    ]
+    if shown.validation:
+        steps, values = shown.validation_steps, shown.validation
+        lines.append(Line(name="Validation loss", steps=steps, values=values, dots=True))
+    charts.draw(
+        lines,
+        sentence=charts.change("The smoothed loss", curve.smoothed, steps=curve.steps[-1]),
+        y_title="Loss",
+        key=f"loss_{job.id}",
+        table="The loss in numbers",
+    )
+    layout.subheader("Learning rate")
+    st.caption("The learning rate is the size of each step of learning.")
+    charts.draw(
+        [Line(name="Learning rate", steps=shown.steps, values=shown.lr)],
+        sentence=charts.change("The learning rate", curve.lr, steps=curve.steps[-1]),
+        y_title="Learning rate",
+        key=f"rate_{job.id}",
+        table="The learning rate in numbers",
+    )
+
+
+def _samples(job: Job) -> None:
+    found = runs.samples_of(job)
+    if not found:
+        return
+    layout.subheader("Sample pictures")
+    st.caption("Pictures that were made during the training. They show what the LoRA has learned so far.")
+    prompts = runs.prompts_of(job)
+    moments = list(dict.fromkeys(_moment(sample) for sample in found))
+    for moment in reversed(moments):  # the newest first: it is what one comes back for
+        of_moment = [sample for sample in found if _moment(sample) == moment]
+        st.markdown(f"**{moment}**")
+        pictures.row(
+            [
+                pictures.Picture(
+                    address=sample_url(job.id, sample.path.name),
+                    alt=f"Sample {moment.lower()}: {_prompt(prompts, sample.prompt)}",
+                    caption=_prompt(prompts, sample.prompt),
+                )
+                for sample in of_moment
+            ]
+        )
+
+
+def _moment(sample: runs.Sample) -> str:
+    if sample.step is None:
+        return f"After epoch {sample.epoch}"
+    return f"After step {sample.step}" if sample.step else "Before the first step"
+
+
+def _prompt(prompts: list[str], index: int) -> str:
+    """The prompt without the flags for the sampler."""
+    return prompts[index].split(" --")[0] if index < len(prompts) else f"Prompt {index + 1}"
+
+
+def _notes(status: Status) -> None:
+    if status.notes:
+        layout.subheader("Notes")
+        st.markdown("\n".join(f"- {feedback.spoken(note)}" for note in dict.fromkeys(status.notes)))
+
+
+def _log(ws: Workspace, job: Job) -> None:
+    box = st.expander("What the training program printed", key=f"log_{job.id}", on_change="rerun")
+    with box:
+        if box.open:
+            lines = jobs.log_tail(ws, job.id, LOG_LINES)
+            st.code("\n".join(lines) or "Nothing was printed.", language=None, height=320)

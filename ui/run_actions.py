@@ -1,0 +1,81 @@
+"""What one can do with a run: start it, stop it, go on with it.
+
+Covered: the buttons and what they ask the jobs for. Not covered: the form (`ui/run_form.py`) and the live
+view (`ui/live_run.py`). A press is answered by the run's own state, never by a promise.
+"""
+
+from typing import Final
+
+import streamlit as st
+
+from lora_core import jobs, runs
+from lora_core.jobs import Job, Status
+from lora_core.workspace import Workspace
+from ui import feedback, icons, project, run_choice
+from ui.project import Project
+
+STOP: Final = "Stop training and keep the result"
+START: Final = "Start training"
+
+
+def start_button(ws: Workspace, opened: Project, *, ready: bool, main: bool) -> None:
+    """Start a run of the project. Without being `ready` it says what is missing, right above."""
+    pressed = st.button(START, key="start", icon=icons.START, type="primary" if main else "secondary")
+    if not pressed:
+        return
+    if not ready:
+        feedback.care("It was not started. First change what is listed above.")
+        return
+    with feedback.user_errors():
+        job = runs.start_run(ws, project.run_of(opened), engine=opened.engine, project=opened.name)
+        run_choice.choose(job.id)
+        st.rerun()
+
+
+def for_run(ws: Workspace, job: Job, status: Status, *, main: bool) -> None:
+    """The buttons that fit the state of this run; `main`: going on may be the page's main button."""
+    with feedback.user_errors():
+        if status.state in {"queued", "starting", "running", "pausing"}:
+            _stop(ws, job, status)
+        elif status.state == "stopping":
+            _force(ws, job, status)
+        elif status.resumable:
+            _resume(ws, job, main=main)
+
+
+def _stop(ws: Workspace, job: Job, status: Status) -> None:
+    if status.state == "queued":
+        st.caption("It has not started yet. Taking it out changes nothing else.")
+        label = "Take this training out"
+    else:
+        st.caption("The step that is being done now is finished first. What is learned so far is saved.")
+        label = STOP
+    if st.button(label, key=f"stop_{job.id}", icon=icons.STOP):
+        jobs.stop(ws, job.id)
+        st.rerun()
+
+
+def _force(ws: Workspace, job: Job, status: Status) -> None:
+    saved = status.saved.step if status.saved else 0
+    lost = f"the steps since step {saved}" if saved else "all steps"
+    feedback.note(f"The training was asked to stop. {feedback.spoken(status.message)}")
+    st.caption(f"If you cannot wait, end it at once. Then {lost} are lost.")
+    if st.button("End it now without saving", key=f"force_{job.id}", icon=icons.FORCE):
+        jobs.stop(ws, job.id, force=True)
+        st.rerun()
+
+
+def _resume(ws: Workspace, job: Job, *, main: bool) -> None:
+    states = jobs.states(ws, job.id)
+    if states:
+        label = f"Go on from step {states[0].step}"
+        st.caption(f"Everything up to step {states[0].step} is saved. The training goes on from there.")
+    else:
+        label = "Start this training again"
+        st.caption("No state was saved, so it starts from the beginning.")
+    pressed = st.button(
+        label, key=f"resume_{job.id}", icon=icons.RESUME, type="primary" if main else "secondary"
+    )
+    if pressed:
+        jobs.resume(ws, job.id)
+        st.rerun()

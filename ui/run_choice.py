@@ -1,0 +1,46 @@
+"""Which run is looked at: kept in the address, so that a reload and a link show the same.
+
+Covered: reading and changing the choice. Not covered: drawing the run (`ui/live_run.py`).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import streamlit as st
+
+from lora_core.jobs import Job
+from ui import state
+
+ADDRESS: Final = "run"
+"""Name of the address's part that holds the run's id."""
+_WIDGET: Final = "run_looked_at"
+
+
+def choose(job_id: str) -> None:
+    """Look at this run from now on."""
+    st.query_params[ADDRESS] = job_id
+
+
+def chosen(found: Sequence[Job]) -> Job | None:
+    """The run in the address; without a known one there, the newest."""
+    wanted = st.query_params.get(ADDRESS)
+    return next((job for job in found if job.id == wanted), found[0] if found else None)
+
+
+def pick(found: Sequence[Job], current: Job) -> None:
+    """The field to choose another run."""
+    names = {job.id: f"{job.name}, started {state.when(job.created)}" for job in found}
+    # Before the field is drawn, so that it shows what the address says (it may have changed by a button).
+    st.session_state[_WIDGET] = current.id
+    st.selectbox(
+        "Training to look at",
+        list(names),
+        key=_WIDGET,
+        format_func=lambda job_id: names.get(job_id, job_id),
+        on_change=_picked,
+        width=520,
+    )
+
+
+def _picked() -> None:
+    choose(st.session_state[_WIDGET])

@@ -1,0 +1,53 @@
+"""The list of runs, and the loss of several of them in one chart.
+
+Covered: choosing runs to compare, the chart over them. Not covered: one run in detail (`ui/live_run.py`).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import streamlit as st
+
+from lora_core import jobs, runs
+from lora_core.jobs import Job
+from lora_core.workspace import Workspace
+from ui import charts, feedback, layout, now, state
+from ui.charts import Line
+
+SHOWN: Final = 20
+"""Newest runs in the list."""
+ENOUGH: Final = 2
+
+
+def draw(ws: Workspace, found: Sequence[Job]) -> None:
+    """The list with a box before each run, and below it the chart of the chosen ones."""
+    layout.subheader("Compare trainings")
+    if len(found) < ENOUGH:
+        st.write("When there are two trainings or more, you can compare their loss here.")
+        return
+    st.write("Choose two or more. Their loss is then drawn in one chart.")
+    chosen = [job for job in found[:SHOWN] if st.checkbox(_line(ws, job), key=f"compare_{job.id}")]
+    if len(chosen) < ENOUGH:
+        return
+    overlaid = runs.overlay(chosen)
+    if not overlaid:
+        st.write("The chosen trainings have no numbers yet.")
+        return
+    lines = [Line(name=one.label, steps=one.curve.steps, values=one.curve.smoothed) for one in overlaid]
+    lowest = min(overlaid, key=lambda one: one.curve.smoothed[-1])
+    charts.draw(
+        lines,
+        sentence=f"The chart compares {state.counted(len(lines), 'training')}. The lowest smoothed loss at the "
+        f"end is {charts.short(lowest.curve.smoothed[-1])}. It belongs to {lowest.label}.",
+        y_title="Smoothed loss",
+        key="overlay",
+        table="The compared loss in numbers",
+    )
+
+
+def _line(ws: Workspace, job: Job) -> str:
+    status = jobs.status(ws, job.id)
+    loss = f" Loss {charts.short(status.loss)}." if status.loss is not None else ""
+    name = feedback.spoken(f"“{job.name}”")
+    how = f"It {now.STATE_WORDS[status.state]}. {now.step_words(status)}."
+    return f"{name}, started {state.when(job.created)}. {how}{loss}"
