@@ -30,7 +30,7 @@ from lora_core.jobs.records import (
     read_job,
     write_status,
 )
-from lora_core.jobs.spawn import ensure_runner, wake
+from lora_core.jobs.spawn import ensure_runner, runner_alive
 from lora_core.jobs.states import SavedState, complete_states
 from lora_core.workspace import Workspace, disk_errors, write_atomic, write_json
 
@@ -179,7 +179,8 @@ def status(workspace: Workspace, job_id: str) -> Status:
     seen = look.status(job)
     if seen.state == "queued" or seen.state in ACTIVE or seen.end is look.UNSETTLED:
         try:
-            ensure_runner(workspace)
+            if not runner_alive(workspace):
+                ensure_runner(workspace)
         except JobError as error:
             return look.with_message(job, noted(seen, f"{error.what} {error.why}"))
     return seen
@@ -224,7 +225,6 @@ def _end(workspace: Workspace, job_id: str, name: Literal["stop", "pause"], *, f
             return
         grace_s = FORCE_GRACE_S if force else kind_of(job.kind).grace_s
         requests.ask(job.folder, name, grace_s=grace_s, force=force)
-    wake(workspace)
     ensure_runner(workspace)
 
 

@@ -28,7 +28,9 @@ def import_dataset(task: Task) -> Path | None:
     """Import a folder or a zip of images; returns the dataset's folder."""
     from lora_core.datasets import importing
 
-    return importing.run_import(task.workspace, dict(task.job.params), task.reporter)
+    params = dict(task.job.params)
+    params["source"] = str(task.workspace.absolute(str(params["source"])))
+    return importing.run_import(task.workspace, params, task.reporter)
 
 
 def probe_machine(task: Task) -> None:
