@@ -1,0 +1,246 @@
+"""Every reason why a run cannot start, and every piece of advice about it, in one list.
+
+Covered: what the engine refuses, the images, the buckets, files that are named, settings that do
+nothing beside each other, and values far from what others use. Errors are only what would stop the
+run; all else is advice. Not covered: time and memory.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from lora_core import engines, machine
+from lora_core.errors import Problem, SettingsError
+from lora_core.planning.images import RunImages, look_at_images
+from lora_core.planning.steps import Plan, buckets_of, plan
+from lora_core.settings import Placed, RunConfig, placed_values, prompt_lines, setting
+from lora_core.workspace import Workspace
+
+FEW_IMAGES: Final = 5
+MANY_ENOUGH_TO_HOLD_BACK: Final = 40
+_NAMED: Final = 5
+"""Names in one sentence; the count is always told."""
+
+
+def check(
+    run: RunConfig, engine: str, workspace: Workspace | None = None, *, images: RunImages | None = None
+) -> list[Problem]:
+    """All problems of `run` at once, errors first. `images` spares a second look at the folders.
+
+    Raises:
+        EngineError: there is no such engine.
+    """
+    found = look_at_images(run) if images is None else images
+    problems = [*engines.get(engine).check(run), *_buckets(run), *_folders(found), *_files(run)]
+    advice: list[Problem] = []
+    for look in _ADVICE:
+        advice += look(run, found)
+    advice += _about_plan(run, plan(run, found))
+    if workspace is not None:
+        advice += _about_machine(run, workspace)
+    listed = list(dict.fromkeys([*problems, *advice]))
+    return [p for p in listed if p.severity == "error"] + [p for p in listed if p.severity != "error"]
+
+
+def _advice(key: str, what: str, fix: str) -> Problem:
+    return Problem(setting=key, what=what, fix=fix, severity="advice")
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _buckets(run: RunConfig) -> Iterator[Problem]:
+    for dataset in run.dataset.datasets:
+        yield from buckets_of(dataset).problems()
+
+
+def _folders(found: RunImages) -> Iterator[Problem]:
+    for images in found.subsets:
+        if images.problem is not None:
+            yield Problem(
+                setting="image_dir",
+                what=f"{images.problem.what} {images.problem.why}",
+                fix=images.problem.fix,
+            )
+        elif images.folder is not None:
+            name = images.folder.path.name
+            if not images.folder.images:
+                yield Problem(
+                    setting="image_dir",
+                    what=f"There are no pictures to train on in {name}.",
+                    fix="Add png, jpg, webp or bmp pictures.",
+                )
+            for problem in images.folder.problems:
+                if problem.effect == "stops":
+                    yield Problem(
+                        setting="image_dir", what=f"{problem.file}: {problem.what}", fix=problem.fix
+                    )
+
+
+def _files(run: RunConfig) -> Iterator[Problem]:
+    try:
+        prompt_lines(run)
+    except SettingsError as error:
+        yield Problem(setting="sample_prompts", what=f"{error.what} {error.why}", fix=error.fix)
+    if run.saving.resume is not None and not run.saving.resume.is_dir():
+        yield Problem(
+            setting="resume",
+            what=f"There is no saved state at {run.saving.resume}.",
+            fix="Choose the folder of a state, or leave it out to start from the beginning.",
+        )
+
+
+def _about_images(run: RunConfig, found: RunImages) -> Iterator[Problem]:
+    del run
+    if 0 < found.count < FEW_IMAGES:
+        what = f"There {'is' if found.count == 1 else 'are'} only {_count(found.count, 'picture')}."
+        yield _advice("image_dir", what, "Add more if you can. Most LoRAs learn from 15 pictures or more.")
+    bare = [
+        entry.name
+        for images in found.subsets
+        if images.folder is not None and not images.subset.class_tokens
+        for entry in images.folder.images
+        if not entry.caption
+    ]
+    if bare:
+        named = ", ".join(bare[:_NAMED]) + (", …" if len(bare) > _NAMED else "")
+        what = f"{_count(len(bare), 'picture has', 'pictures have')} no caption: {named}."
+        yield _advice("image_dir", what, "Write captions, or set a caption for pictures that have none.")
+    folders = [images.folder for images in found.subsets if images.folder is not None]
+    if skipped := [
+        problem for folder in folders for problem in folder.problems if problem.effect == "skipped"
+    ]:
+        first, left_out = skipped[0], _count(len(skipped), "file is", "files are")
+        what = f"{left_out} left out, such as {first.file}: {first.what}"
+        yield _advice("image_dir", what, skipped[0].fix)
+
+
+def _about_captions(run: RunConfig, found: RunImages) -> Iterator[Problem]:
+    trigger = (run.metadata.metadata_trigger_phrase or "").strip()
+    if not trigger:
+        return
+    captions = [
+        entry.caption or images.subset.class_tokens or ""
+        for images in found.subsets
+        if images.folder is not None
+        for entry in images.folder.images
+    ]
+    without = sum(trigger.casefold() not in caption.casefold() for caption in captions)
+    if without:
+        what = f"The trigger word {trigger} is missing from {without} of {_count(len(captions), 'caption')}."
+        yield _advice("metadata_trigger_phrase", what, f"Put {trigger} at the start of each caption.")
+    if any(images.subset.shuffle_caption and not images.subset.keep_tokens for images in found.subsets):
+        what = f"Tags are shuffled, and so {trigger} does not stay in front."
+        yield _advice("keep_tokens", what, "Set the tags that stay in front to 1.")
+
+
+def _about_samples(run: RunConfig, found: RunImages) -> Iterator[Problem]:
+    del found
+    sampling = run.sampling
+    if sampling.sample_every_n_epochs and sampling.sample_every_n_steps:
+        what = "Samples are drawn by epochs, so this number of steps is not used."
+        yield _advice("sample_every_n_steps", what, "Leave one of the two empty.")
+    if sampling.sample_prompts and not (
+        sampling.sample_every_n_epochs or sampling.sample_every_n_steps or sampling.sample_at_first
+    ):
+        what = "There are prompts for samples, but none are drawn while the run goes on."
+        yield _advice("sample_every_n_epochs", what, "Set it to 1 to see samples after each epoch.")
+
+
+def _without_effect(run: RunConfig, found: RunImages) -> Iterator[Problem]:
+    del found
+    if run.network.conv_alpha is not None and run.network.conv_dim is None:
+        what = "It does nothing, because the larger image filters are not trained."
+        yield _advice("conv_alpha", what, "Set a rank for them too, or leave it empty.")
+    if run.schedule.max_train_epochs and run.schedule.max_train_steps != setting("max_train_steps").default:
+        what = "It is not used, because a number of epochs is set."
+        yield _advice("max_train_steps", what, "Leave the epochs empty if you want to count in steps.")
+    tests = run.validation
+    wanted = tests.validate_every_n_epochs or tests.validate_every_n_steps or tests.max_validation_steps
+    if wanted and not any(dataset.validation_split for dataset in run.dataset.datasets):
+        what = "No test is made, because no picture is held back for it."
+        yield _advice("validation_split", what, "Set it to 0.1, or leave the settings of the tests empty.")
+
+
+def _held_back(run: RunConfig, found: RunImages) -> Iterator[Problem]:
+    split = any(dataset.validation_split for dataset in run.dataset.datasets)
+    if split and 0 < found.count < MANY_ENOUGH_TO_HOLD_BACK:
+        what = f"Some of your {_count(found.count, 'picture')} are held back and not learned from."
+        yield _advice("validation_split", what, "With fewer than 40 pictures, set it to 0.")
+
+
+def _twice(run: RunConfig, found: RunImages) -> Iterator[Problem]:
+    del run
+    seen: set[tuple[int, str]] = set()
+    for images in found.subsets:
+        place = (images.dataset, str(images.subset.image_dir))
+        if place in seen:
+            what = f"The folder {images.subset.image_dir.name} stands in one dataset twice."
+            yield _advice("image_dir", what, "Name it once and set its repeats.")
+        seen.add(place)
+
+
+def _far_from_usual(run: RunConfig, found: RunImages) -> Iterator[Problem]:
+    del found
+    for placed in placed_values(run):
+        unused = placed.setting.key == "max_train_steps" and run.schedule.max_train_epochs
+        if not unused and _outside(placed):
+            advice = placed.setting.advice
+            reason = advice.reason if advice is not None else ""
+            what = f"{placed.setting.label} is {placed.value:g}. {reason}"
+            yield _advice(placed.setting.key, what, "Keep it if you meant it.")
+
+
+def _outside(placed: Placed) -> bool:
+    advice, value = placed.setting.advice, placed.value
+    # A length that is not used, and a rate of 0, which switches something off, are no slips.
+    if advice is None or not isinstance(value, int | float) or not value or value == placed.setting.default:
+        return False
+    return (advice.low is not None and value < advice.low) or (
+        advice.high is not None and value > advice.high
+    )
+
+
+def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
+    if amount is None:
+        return
+    if amount.left_out:
+        what = f"{_count(amount.left_out, 'picture has', 'pictures have')} a size that no bucket can hold."
+        yield _advice("image_dir", what, "Cut these pictures to a less extreme shape.")
+    warmup = run.schedule.lr_warmup_steps
+    if isinstance(warmup, int) and warmup >= amount.steps:
+        what = f"The warm-up takes {warmup} steps, and the whole run takes {amount.steps}."
+        yield _advice("lr_warmup_steps", what, "Set fewer steps, or a share such as 0.05.")
+    small = [count for count in amount.buckets if count.uses < run.dataset.datasets[count.dataset].batch_size]
+    if small and len(amount.buckets) > 1:
+        sizes = ", ".join(str(count.size) for count in small[:_NAMED])
+        what = (
+            f"{_count(len(small), 'bucket has', 'buckets have')} too few pictures to fill a batch: {sizes}."
+        )
+        yield _advice("batch_size", what, "This works. A smaller batch size uses all pictures more evenly.")
+    for key, name in (("save_every_n_epochs", "saved"), ("sample_every_n_epochs", "drawn")):
+        every = getattr(run.saving if name == "saved" else run.sampling, key)
+        if every and every > amount.epochs:
+            what = f"Nothing is {name} on the way, because the run has only {_count(amount.epochs, 'epoch')}."
+            yield _advice(key, what, f"Set it to {amount.epochs} or less.")
+
+
+def _about_machine(run: RunConfig, workspace: Workspace) -> Iterator[Problem]:
+    facts = machine.read_facts(workspace)
+    if run.precision.mixed_precision == "bf16" and facts is not None and facts.get("bf16") is False:
+        what = "This machine is slow at bf16, or lacks it."
+        yield _advice("mixed_precision", what, "Set it to no.")
+    for finding in machine.probe(workspace).findings:
+        if finding.key == "disk" and finding.state == "problem":
+            yield _advice("", f"{finding.sentence} Only {finding.value} on the disk.", finding.fix)
+
+
+_ADVICE: Final[tuple[Callable[[RunConfig, RunImages], Iterator[Problem]], ...]] = (
+    _about_images,
+    _about_captions,
+    _about_samples,
+    _without_effect,
+    _held_back,
+    _twice,
+    _far_from_usual,
+)
