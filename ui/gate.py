@@ -35,6 +35,7 @@ from ui.gate_answers import (
     answer,
     cookie_header,
     kept_private,
+    read_off,
     refuse_socket,
     same_place,
     tokens_in,
@@ -128,6 +129,7 @@ class Gate:
         elif asked.websocket:
             await refuse_socket(receive, send, FOREIGN_PAGE)
         else:
+            await read_off(receive)
             fix = "Open it on that computer at http://localhost, or start it again without --no-token."
             told = f"This app was started with --no-token, for the computer it runs on alone. {why}"
             await _refuse(asked, scope, send, 403, "Not available from here", told, fix)
@@ -157,10 +159,12 @@ class Gate:
         elif is_form:
             form = await _read_form(receive, headers.get("content-length", ""))
             if form is None:
+                await read_off(receive)
                 await answer(send, 413, "The form is too large or came too slowly.\n", html=False)
             else:
                 await self._try(access, asked, scope, send, form)
         else:
+            await read_off(receive)
             await _ask(asked, scope, send)
 
     async def _try(self, access: Access, asked: Asked, scope: Scope, send: Send, given: list[str]) -> None:
@@ -208,6 +212,7 @@ class Gate:
         if asked.websocket:
             await refuse_socket(receive, send, FOREIGN_PAGE)
             return
+        await read_off(receive)
         why = "A page of another address asked for this with the sign-in of your browser."
         fix = "If that page is your own proxy, name its address in LORA_ALLOWED_ORIGINS. See docs/access.md."
         await _refuse(asked, scope, send, 403, "Not shown", why, fix)

@@ -4,6 +4,8 @@ Covered: pages and short texts, redirects, the refusal of a websocket, and heade
 shared caches and foreign frames. Not covered: which of them a request gets (`ui/gate.py`).
 """
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import quote, unquote_plus
@@ -17,6 +19,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
+READ_OFF_LIMIT: Final = 2**20
+READ_OFF_S: Final = 5.0
 _PATH_SAFE: Final = "/:@!$&'()*+,;=-._~"
 _QUERY_SAFE: Final = _PATH_SAFE + "?%"
 
@@ -49,6 +53,22 @@ async def answer(
     raw = [(name.encode(), value.encode("latin-1")) for name, value in everything.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": b"" if head else data})
+
+
+async def read_off(receive: Receive) -> None:
+    """Take in the body of a request that is refused, within limits.
+
+    A server that closes the connection on an unread body may reset it, and the client, or the proxy before
+    it, then never sees why it was refused.
+    """
+    left = READ_OFF_LIMIT
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READ_OFF_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 async def refuse_socket(receive: Receive, send: Send, code: int) -> None:
