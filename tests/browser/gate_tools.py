@@ -1,4 +1,4 @@
-"""What the gate's tests stand on: a server with all that Streamlit serves, and a proxy like a tunnel's end."""
+"""What the gate's tests stand on: a server with all that Streamlit serves, and a proxy like a tunnel."""
 
 import asyncio
 import os

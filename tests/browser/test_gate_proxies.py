@@ -156,7 +156,8 @@ def test_a_page_of_another_port_cannot_use_the_browser_s_cookie(
         read = page.evaluate(
             """async address => {
                 const image = new Image();
-                const shown = new Promise(done => { image.onload = () => done("shown"); image.onerror = () => done("hidden"); });
+                const shown = new Promise(done => {
+                    image.onload = () => done("shown"); image.onerror = () => done("hidden"); });
                 image.src = `http://${address}/thumbs/a.svg`;
                 const put = fetch(`http://${address}/_stcore/upload_file/a/b`,
                     {method: "POST", mode: "no-cors", credentials: "include", body: "x"});
