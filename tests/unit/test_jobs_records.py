@@ -141,6 +141,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(sorted(set(status_record(FULL)) - {"format"})), JSON),
     st.sampled_from(STATES),
