@@ -20,25 +20,21 @@ parts = layout.step_page(
 )
 found = runs.runs(ws, limit=run_list.SHOWN)
 current = run_choice.chosen(found)
-status = jobs.status(ws, current.id) if current else None
-busy = status is not None and not status.ended
 
 with parts.do_it:
-    if current and status and busy:
-        st.write("A training is under way. Its state is shown below.")
-        run_actions.for_run(ws, current, status, main=False)
-        if st.checkbox("Show the settings of the next training", key="show_next"):
-            training_form.draw(ws, main=False)
-    else:
+    if current is None:
         training_form.draw(ws, main=True)
+    else:
+        # One thing at a time: who looks at a training sees what can be done with it, and the form on demand.
+        run_choice.pick(found, current)
+        run_actions.for_run(ws, current, jobs.status(ws, current.id))
+        if st.checkbox("Show the settings of a new training", key="show_form"):
+            training_form.draw(ws, main=run_actions.form_is_main(jobs.status(ws, current.id)))
 
 with parts.happened:
-    if current is None or status is None:
+    if current is None:
         st.write("Nothing yet.")
     else:
-        run_choice.pick(found, current)
-        if not busy:
-            run_actions.for_run(ws, current, status, main=False)
         paused = st.checkbox(
             "Pause updates of this page", value=state.updates_paused(ws), key="pause_updates"
         )

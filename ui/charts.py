@@ -109,7 +109,7 @@ def figure(
         showlegend=True,
         uirevision=view,
         xaxis={**axis, "title": {"text": "Step"}, "rangemode": "tozero"},
-        yaxis={**axis, "title": {"text": y_title}, **({"type": "log"} if log_y else {})},
+        yaxis={**axis, "title": {"text": y_title}, "automargin": True, **({"type": "log"} if log_y else {})},
     )
     return chart
 

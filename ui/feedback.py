@@ -76,8 +76,9 @@ def problem_list(problems: Sequence[Problem]) -> None:
     errors = [p for p in problems if p.severity == "error"]
     advice = [p for p in problems if p.severity == "advice"]
     if errors:
+        # Not in red: nothing went wrong yet, and one red mark was enough for people to give up.
         count = "1 thing" if len(errors) == 1 else f"{len(errors)} things"
-        st.error(_listed(errors), icon=icons.PROBLEM, title=f"{count} to change before it can start.")
+        st.warning(_listed(errors), icon=icons.CARE, title=f"{count} to do before it can start.")
     if advice:
         st.info(_listed(advice), icon=icons.NOTE, title="Advice. You can start without it.")
 

@@ -1,4 +1,4 @@
-"""What one can do with a run: start it, stop it, go on with it.
+"""What one can do with a run: start it, stop it, go on with it, look at its result.
 
 Covered: the buttons and what they ask the jobs for. Not covered: the form (`ui/run_form.py`) and the live
 view (`ui/live_run.py`). A press is answered by the run's own state, never by a promise.
@@ -8,10 +8,10 @@ from typing import Final
 
 import streamlit as st
 
-from lora_core import jobs, runs
+from lora_core import jobs, projects, runs
 from lora_core.jobs import Job, Status
 from lora_core.workspace import Workspace
-from ui import feedback, icons, project, run_choice
+from ui import feedback, icons, layout, project, run_choice
 from ui.project import Project
 
 STOP: Final = "Stop training and keep the result"
@@ -24,23 +24,32 @@ def start_button(ws: Workspace, opened: Project, *, ready: bool, main: bool) -> 
     if not pressed:
         return
     if not ready:
-        feedback.care("It was not started. First change what is listed above.")
+        feedback.care("It was not started. First do what is listed above.")
         return
     with feedback.user_errors():
         job = runs.start_run(ws, project.run_of(opened), engine=opened.engine, project=opened.name)
+        project.save(ws, projects.done(opened, f"Training “{job.name}” was started.", run=job.id))
+        st.session_state.pop("show_form", None)  # what one wants to see now is the run
         run_choice.choose(job.id)
         st.rerun()
 
 
-def for_run(ws: Workspace, job: Job, status: Status, *, main: bool) -> None:
-    """The buttons that fit the state of this run; `main`: going on may be the page's main button."""
+def form_is_main(status: Status) -> bool:
+    """Whether starting a new run may be the page's main button: the run looked at has none of its own."""
+    return not status.ended
+
+
+def for_run(ws: Workspace, job: Job, status: Status) -> None:
+    """The buttons that fit the state of this run."""
     with feedback.user_errors():
         if status.state in {"queued", "starting", "running", "pausing"}:
             _stop(ws, job, status)
         elif status.state == "stopping":
             _force(ws, job, status)
         elif status.resumable:
-            _resume(ws, job, main=main)
+            _resume(ws, job)
+        elif st.button("Look at the finished LoRA", key="to_loras", icon=icons.GO, type="primary"):
+            st.switch_page(layout.script_of(layout.UTILITIES))
 
 
 def _stop(ws: Workspace, job: Job, status: Status) -> None:
@@ -65,7 +74,7 @@ def _force(ws: Workspace, job: Job, status: Status) -> None:
         st.rerun()
 
 
-def _resume(ws: Workspace, job: Job, *, main: bool) -> None:
+def _resume(ws: Workspace, job: Job) -> None:
     states = jobs.states(ws, job.id)
     if states:
         label = f"Go on from step {states[0].step}"
@@ -73,9 +82,6 @@ def _resume(ws: Workspace, job: Job, *, main: bool) -> None:
     else:
         label = "Start this training again"
         st.caption("No state was saved, so it starts from the beginning.")
-    pressed = st.button(
-        label, key=f"resume_{job.id}", icon=icons.RESUME, type="primary" if main else "secondary"
-    )
-    if pressed:
+    if st.button(label, key=f"resume_{job.id}", icon=icons.RESUME, type="primary"):
         jobs.resume(ws, job.id)
         st.rerun()

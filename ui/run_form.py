@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from lora_core import settings
+from lora_core import projects, settings
 from lora_core.errors import Problem
 from lora_core.settings import Setting
 from lora_core.workspace import Workspace
@@ -101,10 +101,8 @@ class _Saver:
         entered = st.session_state[self.widget]
         opened = project.open_or_new(self.ws, self.name)
         found = understood(settings.setting(self.key), entered)
-        if found.problem is None and self.key == IMAGES:
-            project.save(self.ws, project.with_dataset(opened, found.value))
-        elif found.problem is None:
-            project.save(self.ws, project.with_value(opened, self.key, found.value))
+        if found.problem is None:
+            project.save(self.ws, projects.with_value(opened, self.key, found.value))
 
 
 class _Fields:

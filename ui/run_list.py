@@ -37,8 +37,8 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
     lowest = min(overlaid, key=lambda one: one.curve.smoothed[-1])
     charts.draw(
         lines,
-        sentence=f"The chart compares {state.counted(len(lines), 'training')}. The lowest smoothed loss at the "
-        f"end is {charts.short(lowest.curve.smoothed[-1])}. It belongs to {lowest.label}.",
+        sentence=f"The chart compares {state.counted(len(lines), 'training')}. The lowest smoothed loss at "
+        f"the end is {charts.short(lowest.curve.smoothed[-1])}. It belongs to {lowest.label}.",
         y_title="Smoothed loss",
         key="overlay",
         table="The compared loss in numbers",

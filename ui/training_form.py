@@ -1,55 +1,89 @@
-"""The form of the Training page with what it means: problems, length, start.
+"""The form of the Training page with what it means: problems, advice, length, start.
 
-Covered: what can be chosen, what is wrong, how long it will be. Not covered: the fields (`ui/run_form.py`).
+Covered: what can be chosen, what is wrong, how long it will be. Not covered: the fields (`ui/run_form.py`)
+and the rules (`lora_core.planning`).
 """
 
 from pathlib import Path
 
 import streamlit as st
 
-from lora_core import engines, models
+from lora_core import models, planning, settings
 from lora_core.datasets.library import dataset_names
 from lora_core.errors import Problem, SettingsError
+from lora_core.planning import Plan, RunImages
+from lora_core.settings import RunConfig
 from lora_core.workspace import Workspace
 from ui import feedback, project, run_actions, run_form, state
 from ui.project import Project
 from ui.run_form import Choices
 
+LOOK_AGAIN_S = 60.0
+"""Seconds after which the pictures are looked at again, for what was changed by another program."""
+
 
 def draw(ws: Workspace, *, main: bool) -> None:
     """The form; `main`: starting is what this page is for at the moment."""
-    opened = project.open_one(ws) or Project(name=project.NEW)
+    opened = project.open_or_new(ws) if (found := project.open_one(ws)) is None else found
     st.caption(
         f"Project “{feedback.spoken(opened.name)}”. Every change is saved at once.{_saved(ws, opened)}"
     )
     typed = run_form.draw(ws, opened, choices(ws))
-    problems = [*typed, *_problems(opened)]
+    problems, plan = _checked(ws, opened)
+    problems = [*typed, *problems]
     feedback.problem_list(problems)
+    if plan is not None:
+        st.write(length(plan))
     ready = not any(problem.severity == "error" for problem in problems)
     run_actions.start_button(ws, opened, ready=ready, main=main)
 
 
 def choices(ws: Workspace) -> Choices:
     """What the workspace has: base models and datasets."""
-    return Choices(models=base_models(ws), datasets=datasets(ws))
+    return Choices(
+        models=[(base.path, base.name) for base in models.list_bases(ws)],
+        datasets=[(ws.datasets / name, name) for name in dataset_names(ws)],
+    )
 
 
-def base_models(ws: Workspace) -> list[tuple[Path, str]]:
-    """The base models that a training can be started with."""
-    return [(base.path, base.name) for base in models.list_bases(ws)]
+def length(plan: Plan) -> str:
+    """What the run amounts to: `400 steps in 29 epochs: 14 steps each, from 56 pictures.`"""
+    pictures = state.counted(plan.images, "picture")
+    said = (
+        f"This training takes {state.counted(plan.steps, 'step')}. It learns from {pictures}. "
+        f"One time through them is an epoch of {state.counted(plan.steps_per_epoch, 'step')}, "
+        f"so this is {state.counted(plan.epochs, 'epoch')}."
+    )
+    if plan.held_out:
+        said += f" {state.counted(plan.held_out, 'picture')} kept back for tests."
+    return said
 
 
-def datasets(ws: Workspace) -> list[tuple[Path, str]]:
-    """The datasets of the workspace."""
-    return [(ws.datasets / name, name) for name in dataset_names(ws)]
-
-
-def _problems(opened: Project) -> list[Problem]:
+def _checked(ws: Workspace, opened: Project) -> tuple[list[Problem], Plan | None]:
     try:
         run = project.run_of(opened)
     except SettingsError as error:
-        return list(error.problems)
-    return list(engines.get(opened.engine).check(run))
+        return list(error.problems), None
+    images = _images(settings.dump_dataset(run), _changed(run), run)
+    return planning.check(run, opened.engine, ws, images=images), planning.plan(run, images)
+
+
+@st.cache_resource(ttl=LOOK_AGAIN_S, max_entries=4, show_spinner=False)
+def _images(dataset: str, changed: tuple[int, ...], _run: RunConfig) -> RunImages:
+    """The pictures of a run. The page runs at each click; 10,000 headers are read once."""
+    del dataset, changed  # what the answer depends on: the tables, and when a folder last changed
+    return planning.look_at_images(_run)
+
+
+def _changed(run: RunConfig) -> tuple[int, ...]:
+    return tuple(_mtime(subset.image_dir) for dataset in run.dataset.datasets for subset in dataset.subsets)
+
+
+def _mtime(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _saved(ws: Workspace, opened: Project) -> str:
