@@ -33,7 +33,7 @@ class Latents:
     def __init__(self, vae: Any, device: torch.device, *, cached: bool) -> None:
         self._vae, self._device, self._cached = vae, device, cached
         self._known: dict[int, Tensor] = {}
-        self._content: dict[int, int] = {}
+        self._content: dict[Picture, int] = {}
         self.problems: list[tuple[Picture, str]] = []
         """Pictures that could not be decoded, each with the reason."""
 
@@ -52,7 +52,7 @@ class Latents:
                 if isinstance(decoded, DatasetError):
                     self.problems.append((picture, decoded.why))
                 else:
-                    self._content[id(picture)] = decoded.content
+                    self._content[picture] = decoded.content
                     pixels.append(decoded)
             new = {each.content: each for each in pixels if each.content not in self._known}
             if self._cached and new:
@@ -63,7 +63,7 @@ class Latents:
 
     def content(self, picture: Picture) -> int:
         """What stands for the picture's pixels; two pictures with the same pixels have the same."""
-        return self._content[id(picture)]
+        return self._content[picture]
 
     def batch(self, pictures: Sequence[Picture]) -> Tensor:
         """(pictures, channels, height, width) on the training device; all are of one size.

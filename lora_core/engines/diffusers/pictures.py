@@ -28,9 +28,9 @@ _NAMED_FILES = 20
 """More names than this in one note help nobody; the count is always told."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """One picture, its caption, and how it is cut for training."""
+    """One picture, its caption, and how it is cut for training. Equal only to itself."""
 
     entry: ImageEntry
     caption: str
@@ -70,11 +70,11 @@ class Pictures:
         Raises:
             DatasetError: none is left to learn from.
         """
-        gone = {id(picture) for picture in broken}
-        kept = tuple(picture for picture in self.training if id(picture) not in gone)
+        gone = set(broken)
+        kept = tuple(picture for picture in self.training if picture not in gone)
         if not kept:
             raise _nothing_left(f"All {len(gone)} pictures were left out; see the notes of this run.")
-        return Pictures(kept, tuple(picture for picture in self.held_out if id(picture) not in gone))
+        return Pictures(kept, tuple(picture for picture in self.held_out if picture not in gone))
 
 
 def _nothing_left(why: str) -> DatasetError:

@@ -130,6 +130,8 @@ class Trainer:
         self._first = 0
         self._session_id, self._started_at = secrets.randbits(32), time.time()
         self._unsettled: tuple[Place, Outcome, float] | None = None
+        self._newest_state = 0
+        self._phase_now = ""
 
     def go_on_from(self, state: states.State) -> None:
         """Continue at the step after the state's, and say so if that cannot be exact.
@@ -171,9 +173,9 @@ class Trainer:
     def _loop(self) -> None:
         if self._first == 0 and self._run.sampling.sample_at_first:
             self._draw_samples(0)
-        self._reporter.phase("Training")
         self._reporter.progress(Progress(step=self._first, total=self._plan.steps))
         for step in range(self._first, self._plan.steps):
+            self._phase("Training")
             started = time.perf_counter()
             place = self._plan.place(step)
             outcome = self._learner.step(place)
@@ -269,14 +271,13 @@ class Trainer:
         if not self._samples:
             return
         self._settle()
-        self._reporter.phase("Drawing samples")
+        self._phase("Drawing samples")
         self._samples.draw(step, self._reporter, self._accelerator.autocast())
-        self._reporter.phase("Training")
 
     def _save(self, path: Path, place: Place, *, with_state: bool) -> None:
         """Write a LoRA file, and a state beside it if asked to."""
         self._settle()  # a step whose loss is not a number is never saved
-        self._reporter.phase("Saving")
+        self._phase("Saving")
         moment = Moment(
             step=place.step + 1,
             epoch=place.epoch + 1,
@@ -288,11 +289,10 @@ class Trainer:
         self._reporter.saved(path, moment.step)
         if with_state:
             self._save_state(place)
-        self._reporter.phase("Training")
 
     def _save_state(self, place: Place) -> None:
         self._settle()
-        self._reporter.phase("Saving")
+        self._phase("Saving")
         position = states.Position(
             step=place.step + 1,
             epoch=place.epoch + 1,
@@ -309,17 +309,24 @@ class Trainer:
             optimizer=self._learner.optimizer_state(),
             schedule=self._learner.schedule_state(),
         )
+        self._newest_state = position.step
         self._reporter.saved(path, position.step)
 
     def _finish(self) -> Path:
         """The last state and the finished file."""
         last = self._plan.place(self._plan.steps - 1)
         saving = self._run.saving
-        if saving.save_state or saving.save_state_on_train_end:
+        wanted = saving.save_state or saving.save_state_on_train_end
+        if wanted and self._newest_state != self._plan.steps:
             self._save_state(last)
         path = self._saves.final_file()
         self._save(path, last, with_state=False)
         return path
+
+    def _phase(self, text: str) -> None:
+        if text != self._phase_now:
+            self._reporter.phase(text)
+            self._phase_now = text
 
 
 def _divides(every: int | None, step: int) -> bool:
