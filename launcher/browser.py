@@ -74,12 +74,10 @@ def playwright_browser(env: Environment) -> Path | None:
 
 def find_browser(env: Environment, environ: Mapping[str, str]) -> Path | None:
     """A browser for the tests, installed with apt where that is allowed; None where none is to be had."""
-    for found in (named_browser(environ), installed_browser(environ), playwright_browser(env)):
-        if found:
-            return found
-    if _may_use_apt(environ) and _apt_install(environ):
-        return installed_browser(environ)
-    return None
+    found = named_browser(environ) or installed_browser(environ) or playwright_browser(env)
+    if found is None and _may_use_apt(environ) and _apt_install(environ):
+        found = installed_browser(environ)
+    return found
 
 
 def _may_use_apt(environ: Mapping[str, str]) -> bool:

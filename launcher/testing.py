@@ -105,7 +105,7 @@ def _pytest(command: Sequence[str], environ: Mapping[str, str]) -> tuple[Outcome
     """Run pytest with its output as it comes; returns its closing line as well."""
     started_s, closing = time.monotonic(), "pytest ended without its closing line"
     colour = ["--color=yes"] if sys.stdout.isatty() else []
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, *colour],
         cwd=ROOT,
         env=dict(environ),
@@ -114,14 +114,9 @@ def _pytest(command: Sequence[str], environ: Mapping[str, str]) -> tuple[Outcome
         errors="replace",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    )
-    try:
-        while chunk := process.stdout.readline() if process.stdout else "":
-            print(chunk, end="", flush=True)
-            if CLOSING.fullmatch(COLOURS.sub("", chunk).strip()):
-                closing = chunk.rstrip()
-        process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # pytest got the same Ctrl-C and prints what it has
-        raise
+    ) as process:  # leaving waits for it: with Ctrl-C as well, pytest prints what it has
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            if CLOSING.fullmatch(COLOURS.sub("", line).strip()):
+                closing = line.rstrip()
     return Outcome(name="pytest", ok=process.returncode == 0, seconds=time.monotonic() - started_s), closing
