@@ -44,6 +44,22 @@ class Picture {
   refresh() { return false; }
 }
 """)
+# In the cell and not in a pop-up, which has no name for a screen reader and covers its neighbours.
+_EDITOR: Final = JsCode("""
+class CaptionEditor {
+  init(params) {
+    this.eGui = document.createElement('textarea');
+    this.eGui.value = params.value == null ? '' : params.value;
+    this.eGui.setAttribute('aria-label', 'Caption of ' + params.data.name);
+    this.eGui.maxLength = 20000;
+    this.eGui.style.cssText = 'width:100%;height:100%;min-height:88px;padding:6px 12px;resize:none;'
+      + 'box-sizing:border-box;font:inherit;line-height:1.5;color:inherit;background:transparent;border:0;';
+  }
+  getGui() { return this.eGui; }
+  afterGuiAttached() { this.eGui.focus(); this.eGui.select(); }
+  getValue() { return this.eGui.value; }
+}
+""")
 # All edits of this table, not the last one: two quick edits may reach the server as one message.
 _COLLECT: Final = JsCode("""
 function(params) {
@@ -62,6 +78,8 @@ function(event) { event.api.setGridAriaProperty('label', 'Pictures and their cap
 """)
 _STILL: Final = {"*": {"animation": "none!important", "transition": "none!important"}}
 """No motion in the frame either; the style sheet of the app does not reach into it."""
+_TOP: Final = {"lineHeight": "1.5", "paddingTop": "6px", "paddingBottom": "6px"}
+"""Text from the top of the cell, in lines that are close enough to be read as one text."""
 
 
 @dataclass
@@ -148,20 +166,26 @@ def draw(shown: Shown, rows: Sequence[Row], *, dataset: str, changed: Callable[[
 def _options(table: int) -> dict[str, Any]:
     return {
         "columnDefs": [
-            {"field": "picture", "headerName": "Picture", "cellRenderer": _PICTURE, "width": 130},
+            {
+                "field": "picture",
+                "headerName": "Picture",
+                "cellRenderer": _PICTURE,
+                "width": 124,
+                "cellStyle": {**_TOP, "paddingLeft": "12px", "paddingRight": "12px"},
+            },
             {
                 "field": "caption",
                 "headerName": "Caption (press Enter to change it)",
                 "editable": True,
-                "cellEditor": "agLargeTextCellEditor",
-                "cellEditorPopup": True,
-                "cellEditorParams": {"maxLength": 20_000, "rows": 5, "cols": 60},
+                "cellEditor": _EDITOR,
                 "wrapText": True,
+                "autoHeight": True,  # a long caption is shown whole
                 "flex": 1,
-                "minWidth": 260,
+                "minWidth": 220,
+                "cellStyle": _TOP,
             },
-            {"field": "name", "headerName": "Name", "width": 200, "wrapText": True},
-            {"field": "size", "headerName": "Size in pixels", "width": 140},
+            {"field": "name", "headerName": "Name", "width": 170, "wrapText": True, "cellStyle": _TOP},
+            {"field": "size", "headerName": "Size (pixels)", "width": 130, "cellStyle": _TOP},
         ],
         # Sorting and filtering here would reach this page of rows only, and look like all of them.
         "defaultColDef": {"sortable": False, "filter": False, "resizable": True, "suppressMovable": True},

@@ -77,11 +77,13 @@ def _draw_kind(kind: Kind, found: list[FileProblem]) -> None:
         feedback.care(f"{files}. {fix}", title=says)
     else:
         feedback.note(f"{says} {files}. {fix}")
-    if len(found) > _NAMES_SEEN or len({problem.what for problem in found}) > 1:
-        with st.expander(f"Each of the {len(found)}: what is wrong"):
-            st.markdown(
-                "\n".join(f"- {feedback.spoken(one.file)}: {feedback.spoken(one.what)}" for one in found)
-            )
+    if len({problem.what for problem in found}) > 1:
+        with st.expander(f"What is wrong with each of the {len(found)}"):
+            lines = (f"- {feedback.spoken(one.file)}: {feedback.spoken(one.what)}" for one in found)
+            st.markdown("\n".join(lines))
+    elif len(found) > _NAMES_SEEN:
+        with st.expander(f"The names of all {len(found)}"):
+            st.markdown("\n".join(f"- {feedback.spoken(one.file)}" for one in found))
 
 
 def draw_conflicts(folder: Path, index: DatasetIndex) -> None:
