@@ -5,12 +5,14 @@ themselves (see cli.py).
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lora_core.errors import LoraError, Problem, SettingsError
 from lora_core.jobs import Job, State, Status
-from lora_core.loras import LoraInfo
 from lora_core.workspace import Workspace
+
+if TYPE_CHECKING:  # numpy comes with it, and most commands need none
+    from lora_core.loras import LoraInfo
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -115,7 +117,7 @@ def problem_line(problem: Problem) -> str:
     return f"{name}{problem.what} {problem.fix}"
 
 
-def lora_lines(found: LoraInfo) -> Iterator[str]:
+def lora_lines(found: "LoraInfo") -> Iterator[str]:
     """What a LoRA file is, a line each for what is known."""
     layers = f"{found.unet_layers} in the image part, {found.text_encoder_layers} in the text part"
     rows: list[tuple[str, Any]] = [
