@@ -26,6 +26,8 @@ REQUIREMENTS: Final = ROOT / "requirements.txt"
 TEST_REQUIREMENTS: Final = ROOT / "requirements-test.txt"
 CONSTRAINTS: Final = ROOT / "constraints.txt"
 NEWEST_PYTHON: Final = (3, 14)
+NEED_UPDATE_GIB: Final = 1
+"""Room for bringing packages up to date when torch stays as it is."""
 
 
 def prepare(folder: Path, *, tests: bool = False, retry_gpu: bool = False) -> Environment:
@@ -65,7 +67,8 @@ def _make(env: Environment, recipe: Recipe, ready_for: list[Recipe], choice: Tor
     with steps.step("Looking at this machine and at where torch can be had"):
         source = find_source(choice, platform.system(), platform.machine())
         _say_machine(choice, source)
-        check_room(env.folder, source.need_gib if condition in ("absent", "half made", "unusable") else 1)
+        kept = condition == "outdated" and read_record(env).get("installed") == choice.build
+        check_room(env.folder, NEED_UPDATE_GIB if kept else source.need_gib)
     with steps.step(f"The environment in {env.folder}"):
         _ready_folder(env, condition)
     with steps.step(f"Installing {source.requirement} (the largest part)"):
@@ -95,23 +98,21 @@ def _ready_folder(env: Environment, condition: str) -> None:
 
 
 def _install_torch(env: Environment, choice: TorchChoice, source: TorchSource) -> None:
-    label = _installed_torch_label(env)
-    if label not in (None, choice.build) and choice.build not in ("cpu", "default"):
-        # pip would keep it: to pip, the CPU build of a version is as good as any other build of it.
-        run_pip(env, ["uninstall", "-y", "torch"], what="The torch build for this GPU")
-    arguments = ["install", source.requirement, "-c", str(CONSTRAINTS)]
-    if source.index:
-        arguments += ["--extra-index-url", source.index]
-    run_pip(env, arguments, what="torch")
+    where = ["-c", str(CONSTRAINTS), *(["--extra-index-url", source.index] if source.index else [])]
+    if choice.build not in ("cpu", "default") and not source.index and _installed_torch_label(env):
+        # Without a label in the requirement, pip would keep the CPU build: to pip it is the same version.
+        replace = ["install", "--force-reinstall", "--no-deps", source.requirement, *where]
+        run_pip(env, replace, what="The torch build for this GPU")
+    run_pip(env, ["install", source.requirement, *where], what="torch")
 
 
-def _installed_torch_label(env: Environment) -> str | None:
+def _installed_torch_label(env: Environment) -> str:
     """The label after the `+` of the installed torch's version, read without importing torch."""
     ask = "from importlib.metadata import version; print(version('torch').partition('+')[2])"
     answer = subprocess.run(
         [env.python, "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=False
     )
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def _check(env: Environment, choice: TorchChoice, source: TorchSource) -> None:

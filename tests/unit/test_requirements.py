@@ -16,19 +16,20 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 APP = ("lora_core", "ui", "pages", "Home.py")
 OURS = {"lora_core", "ui", "pages", "launcher", "tests", "benchmarks", "start", "Home"}
+HELPERS = {path.stem for path in (ROOT / "tests").rglob("*.py")}
 BUNDLED = {"starlette": "streamlit", "anyio": "streamlit"}
 """Packages that the code may use because they are what another one's public surface is made of."""
 BEHIND = {"torch.utils.tensorboard": "tensorboard"}
 """Modules that are only a door to another package."""
 OTHER_SYSTEMS = {"colorama"}
 """Pins of packages that are installed on Windows alone."""
-TOOLS = {"axe-playwright-python", "import-linter", "mypy", "pytest-timeout", "pytest-xdist", "ruff"}
+TOOLS = {"axe-playwright-python", "import-linter", "mypy", "pytest-timeout", "ruff"}
 """Test tools that are run or read, not imported."""
 
 
 def requirements(name: str) -> dict[str, Requirement]:
     lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text("utf-8").splitlines())
-    found = [Requirement(line) for line in lines if line]
+    found = [Requirement(line) for line in lines if line and line != "-c constraints.txt"]
     return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
@@ -46,7 +47,7 @@ def imported(places: Iterable[str]) -> dict[str, str]:
     """Top-level names that are imported from outside, each with one file that does."""
     found: dict[str, str] = {}
     for path in sources(places):
-        local = {file.stem for file in path.parent.glob("*.py")} if "tests" in path.parts else set()
+        local = HELPERS if "tests" in path.parts else set()
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names: list[str] = []
             if isinstance(node, ast.Import):
@@ -133,6 +134,11 @@ def test_the_pins_are_what_the_requirements_bring_along_and_nothing_else() -> No
         "without a pin, a new release of these changes what is installed"
     )
     assert sorted(PINS.keys() - needed - OTHER_SYSTEMS) == [], "nothing needs these pins"
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+def test_who_installs_by_hand_gets_the_tested_versions_too(name: str) -> None:
+    assert "-c constraints.txt" in (ROOT / name).read_text("utf-8").splitlines()
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt", "constraints.txt"])
