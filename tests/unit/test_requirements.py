@@ -19,8 +19,8 @@ OURS = {"lora_core", "ui", "pages", "launcher", "tests", "benchmarks", "start", 
 HELPERS = {path.stem for path in (ROOT / "tests").rglob("*.py")}
 BUNDLED = {"starlette": "streamlit", "anyio": "streamlit"}
 """Packages that the code may use because they are what another one's public surface is made of."""
-BEHIND = {"torch.utils.tensorboard": "tensorboard"}
-"""Modules that are only a door to another package."""
+BY_NAME = {"tensorboard": 'log_with="tensorboard"'}
+"""Packages that another one imports for us, and the words in our code that make it do so."""
 OTHER_SYSTEMS = {"colorama"}
 """Pins of packages that are installed on Windows alone."""
 TOOLS = {"axe-playwright-python", "import-linter", "mypy", "pytest-timeout", "ruff"}
@@ -54,7 +54,7 @@ def imported(places: Iterable[str]) -> dict[str, str]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            tops = {BEHIND.get(name, name).partition(".")[0] for name in names}
+            tops = {name.partition(".")[0] for name in names}
             for top in tops - OURS - local - sys.stdlib_module_names:
                 found.setdefault(top, str(path.relative_to(ROOT)))
     return found
@@ -80,6 +80,8 @@ def test_what_the_app_imports_is_in_the_requirements() -> None:
 
 def test_what_is_required_is_imported() -> None:
     used = {name for module in imported(APP) for name in distributions(module)}
+    texts = [path.read_text("utf-8") for path in sources(APP)]
+    used |= {name for name, words in BY_NAME.items() if any(words in text for text in texts)}
     assert sorted(APP_NEEDS.keys() - used) == [], "nothing imports these: take them out of requirements.txt"
 
 
