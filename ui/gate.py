@@ -34,7 +34,7 @@ from ui.gate_answers import (
     Send,
     answer,
     cookie_header,
-    kept_private,
+    guarded,
     read_off,
     refuse_socket,
     same_place,
@@ -219,7 +219,7 @@ class Gate:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         inner = {**scope, "headers": with_own_origin(list(scope["headers"]))}
-        await self._app(inner, receive, kept_private(send) if scope["type"] == "http" else send)
+        await self._app(inner, receive, guarded(send) if scope["type"] == "http" else send)
 
 
 async def _read_form(receive: Receive, length: str) -> list[str] | None:

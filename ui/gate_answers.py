@@ -19,6 +19,18 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
+PAGE_POLICY: Final = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob: ws: wss:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+"""Content-Security-Policy of the app's pages: they load nothing from other computers.
+
+A caption or a file's own description may name a picture elsewhere, and Streamlit fetches the icon of the
+browser tab from a public service when a page has a Material icon (1.67). Either would tell somebody that the
+app is in use. Streamlit and its grid need inline scripts and eval; websockets of any host, because not every
+browser counts them under 'self'.
+"""
+
 READ_OFF_LIMIT: Final = 2**20
 READ_OFF_S: Final = 5.0
 _PATH_SAFE: Final = "/:@!$&'()*+,;=-._~"
@@ -121,23 +133,25 @@ def with_own_origin(headers: RawHeaders) -> RawHeaders:
     return others
 
 
-def kept_private(send: Send) -> Send:
+def guarded(send: Send) -> Send:
     """`send`, with headers that keep the app's answers out of shared caches and foreign frames.
 
     A cache in a tunnel would hand a picture or a script that a signed-in browser loaded to the next stranger;
-    public services cache such files by their suffix when nothing forbids it.
+    public services cache such files by their suffix when nothing forbids it. Pages also get `PAGE_POLICY`.
     """
 
-    async def send_private(message: Message) -> None:
+    async def send_guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = list(message.get("headers", []))
-            told = b", ".join(value for name, value in headers if name.lower() == b"cache-control")
-            rest = [(n, v) for n, v in headers if n.lower() not in {b"cache-control", b"x-frame-options"}]
+            headers = [(name.lower(), value) for name, value in message.get("headers", [])]
+            told = b", ".join(value for name, value in headers if name == b"cache-control")
+            rest = [(n, v) for n, v in headers if n not in {b"cache-control", b"x-frame-options"}]
             rest += [(b"cache-control", _private(told)), (b"x-frame-options", b"SAMEORIGIN")]
+            if any(n == b"content-type" and v.lower().startswith(b"text/html") for n, v in rest):
+                rest.append((b"content-security-policy", PAGE_POLICY.encode()))
             message = {**message, "headers": rest}
         await send(message)
 
-    return send_private
+    return send_guarded
 
 
 def _private(told: bytes) -> bytes:

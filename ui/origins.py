@@ -242,10 +242,12 @@ def own_address(asked: Asked) -> str:
 
 def why_not_here(asked: Asked) -> str:
     """Why `--no-token` does not admit this request, in one sentence; empty when it does."""
+    if (
+        asked.proxied
+    ):  # first, because the server puts the address that a proxy names in the place of the peer
+        return "The request came through a proxy or a tunnel."
     if not is_loopback(asked.peer):
         return "The request came from another computer."
-    if asked.proxied:
-        return "The request came through a proxy or a tunnel."
     host = host_and_port(asked.host)
     if host is None or host[0] not in LOOPBACK_HOSTS:
         return "The address in the browser is not this computer's own (localhost or 127.0.0.1)."

@@ -34,6 +34,7 @@ if __name__ == "__main__":
     if sent is not None:
         st.write(f"Got {len(sent.getvalue())} bytes of {sent.name}")
     st.image(Image.new("RGB", (9, 9)), output_format="PNG", alt="media")
+    st.markdown("![elsewhere](https://elsewhere.example/a.png)")
     st.html("<img src='/thumbs/a.svg' alt='thumb'><img src='/app/static/b.svg' alt='static'>")
 else:
     from starlette.responses import Response

@@ -469,6 +469,16 @@ def test_no_cache_in_between_keeps_what_a_signed_in_browser_loaded(told: str | N
     assert answer.headers["x-frame-options"] == "SAMEORIGIN"
 
 
+def test_pages_of_the_app_may_load_nothing_from_elsewhere() -> None:
+    client = Client()
+    client.app_headers = [(b"Content-Type", b"text/html; charset=utf-8")]
+    policy = client.http(cookie=client.signed_in()).headers["content-security-policy"]
+    assert policy.startswith("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:;")
+    assert "http" not in policy
+    client.app_headers = [(b"content-type", b"image/webp")]
+    assert "content-security-policy" not in client.http(cookie=client.signed_in()).headers
+
+
 # --- the page's look ---------------------------------------------------------------------------
 
 
