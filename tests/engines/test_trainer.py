@@ -109,7 +109,7 @@ def _plain_loop(folder: Path, base_model: Path, steps: int) -> list[float]:
     pipe.unet.requires_grad_(False)
     pictures = read_pictures(run, Ears()).training
     latents = Latents(pipe.vae, torch.device("cpu"), cached=True)
-    latents.prepare(pictures, lambda done: None)
+    latents.prepare(pictures, lambda _done: None)
     plan = Plan(run, pictures)
     weights = _hooked_lora(pipe.unet, run)
     moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
@@ -461,7 +461,10 @@ def test_a_sample_that_cannot_be_drawn_is_noted_and_the_run_goes_on(
 ) -> None:
     from lora_core.engines.diffusers.samples import Samples
 
-    monkeypatch.setattr(Samples, "_ready", lambda self: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    def no_memory(_self: Samples) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Samples, "_ready", no_memory)
     ears = Ears()
     path = train(rig.folder(sample_at_first=True, sample_prompts=["a cat"]), ears)
     assert path.is_file()
