@@ -104,6 +104,9 @@ def write_value(value: Any) -> str:
         return write_text(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(_write_item(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        inner = (f"{json.dumps(str(key))} = {write_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(inner) + "}"
     raise ValueError(f"{type(value).__name__} cannot be written")
 
 

@@ -17,6 +17,7 @@ from lora_core.settings import (
     catalogue,
     dump_config,
     dump_dataset,
+    known,
     load_run,
     loads_run,
     prompt_lines,
@@ -24,6 +25,7 @@ from lora_core.settings import (
     run_files,
     unsupported,
 )
+from lora_core.settings._toml import write_value
 
 MODEL = 'pretrained_model_name_or_path = "/models/base"\n'
 IMAGES = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/images"\n'
@@ -103,6 +105,38 @@ def test_a_key_that_only_sd_scripts_has_is_kept_and_named_for_the_built_in_engin
         "is_reg",
     }
     assert unsupported(again, "sd-scripts") == []
+
+
+VALUES = {
+    "str": "some text",
+    "int": 3,
+    "float": 0.125,
+    "bool": True,
+    "list": ["0.5", "1"],
+    "table": {"a": "b"},
+}
+OURS = {s.key for s in catalogue()} | {s.argument for s in catalogue()}
+LISTS = {"network_args", "optimizer_args", "lr_scheduler_args"}
+
+
+@pytest.mark.parametrize("table", ["arguments", "dataset", "subset"])
+def test_every_key_of_sd_scripts_is_kept_and_written_back_or_read_over_with_a_note(
+    tmp_path: Path, table: known.Table
+) -> None:
+    for key, (kind, _) in known.tables()[table].items():
+        if key in OURS | LISTS | set(known.APP_DECIDES):
+            continue
+        line = f"{key} = {write_value(VALUES[kind])}\n"
+        dataset = {
+            "dataset": IMAGES.replace("[[datasets]]\n", f"[[datasets]]\n{line}"),
+            "subset": IMAGES + line,
+        }
+        config = MODEL + line if table == "arguments" else MODEL
+        loaded = read_run(write(tmp_path, config, dataset.get(table, IMAGES)))
+        written = dump_config(loaded.run) + dump_dataset(loaded.run)
+        noted = any(note.startswith(f"{key} is not used") for note in loaded.notes)
+        assert noted != (line in written), key
+        assert loads_run(dump_config(loaded.run), dump_dataset(loaded.run)) == loaded.run
 
 
 def test_a_key_of_sd_scripts_at_its_resting_value_is_no_hindrance() -> None:
