@@ -25,12 +25,9 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def show_error(error: LoraError, headline: str = "") -> None:
+def show_error(error: LoraError) -> None:
     """Print a failure as what, why and what to do."""
-    lines = ["", headline or error.what]
-    if headline:
-        lines.append(f"  What: {error.what}")
-    lines += [f"  Why: {error.why}", f"  What to do: {error.fix}", ""]
+    lines = ("", error.what, f"  Why: {error.why}", f"  What to do: {error.fix}", "")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
