@@ -5,6 +5,7 @@ the errors; they stand where the error is raised (see `lora_core.errors`).
 """
 
 import logging
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,5 +89,13 @@ def _listed(problems: Sequence[Problem]) -> str:
 
 
 def spoken(text: str) -> str:
-    """`text` from a file or a user, so that Markdown leaves it as it is."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+-.!|~$:" else c for c in text)
+    """`text` from a file or a user, so that Markdown shows it as it is."""
+    inline = "".join(f"\\{c}" if c in r"\`*_[]<>~$|:" else c for c in text)
+    # At the start of a line these make a heading or a list.
+    return re.sub(
+        r"^(\s*)([#+-]|\d+(?=[.)]))", lambda at: f"{at[1]}{_unlisted(at[2])}", inline, flags=re.MULTILINE
+    )
+
+
+def _unlisted(mark: str) -> str:
+    return f"{mark}\u200b" if mark.isdigit() else f"\\{mark}"

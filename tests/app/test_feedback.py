@@ -1,0 +1,40 @@
+"""Text from files and users is shown as it is: no name can become a heading, a link or an icon."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from ui import feedback
+
+
+@pytest.mark.parametrize(
+    "text", ["my_cat_v2", "*new* [a](b)", "# 1", "- one", ":material/home: x", "$a$ and $b$", "<b>bold</b>"]
+)
+def test_no_mark_survives(text: str) -> None:
+    shown = feedback.spoken(text)
+    for mark in "*_[]<>$:":
+        assert shown.count(mark) == shown.count(f"\\{mark}")
+    assert not shown.startswith(("# ", "- "))
+
+
+def test_plain_sentences_stay_as_they_are() -> None:
+    assert feedback.spoken("The memory was full. Lower it (a bit), then go on!") == (
+        "The memory was full. Lower it (a bit), then go on!"
+    )
+
+
+def test_a_mistake_of_ours_is_told_calmly_with_its_details_in_a_closed_box() -> None:
+    def script() -> None:
+        from ui import feedback
+
+        try:
+            raise ZeroDivisionError("on purpose")
+        except ZeroDivisionError as error:
+            feedback.unexpected(error)
+
+    app = AppTest.from_function(script).run()
+    assert not app.exception
+    (told,) = app.error
+    assert "Your files and your training are as they were." in told.value
+    assert "ZeroDivisionError" not in told.value
+    assert app.expander[0].label == feedback.DETAILS
+    assert "on purpose" in app.expander[0].code[0].value

@@ -1,0 +1,57 @@
+"""Home: where am I, what is happening now, what is the next step."""
+
+from collections.abc import Callable
+
+import made_runs as made
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lora_core.workspace import Workspace
+
+Open = Callable[..., AppTest]
+
+
+def main_buttons(app: AppTest) -> list[str]:
+    return [button.label for button in app.button if button.proto.type == "primary"]
+
+
+def texts(app: AppTest) -> str:
+    return " ".join(str(element.value) for element in app.markdown)
+
+
+def test_at_the_first_visit_the_one_main_button_trains_the_demo(open_page: Open) -> None:
+    app = open_page()
+    assert main_buttons(app) == ["Train the demo LoRA"]
+    assert "Nothing is running." in texts(app)
+
+
+def test_after_a_failure_the_next_step_is_to_see_what_happened(ws: Workspace, open_page: Open) -> None:
+    made.run(ws, "my cat", "failed", steps=12, cause="The memory was full.")
+    app = open_page()
+    assert main_buttons(app) == ["See what happened"]
+    assert "Training “my cat” ended with a problem" in texts(app)
+
+
+def test_after_a_training_the_next_step_is_to_look_at_its_lora(ws: Workspace, open_page: Open) -> None:
+    made.run(ws, "my cat", "finished", steps=40)
+    assert main_buttons(open_page()) == ["Look at the finished LoRA"]
+
+
+def test_without_sign_in_home_says_so_and_how_to_turn_it_on(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not open_page().warning
+    monkeypatch.setenv("LORA_NO_TOKEN", "1")
+    (warning,) = open_page().warning
+    assert "Sign-in is off" in warning.value
+    assert "without --no-token" in warning.value
+
+
+def test_a_workspace_that_cannot_be_used_is_told_with_what_to_do(
+    ws: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_the_way = ws.root.parent / "a file"
+    in_the_way.write_text("no folder")
+    monkeypatch.setenv("LORA_WORKSPACE", str(in_the_way / "workspace"))
+    (error,) = open_page().error
+    assert "Choose another folder" in error.value

@@ -1,0 +1,108 @@
+"""Training: what is typed is saved at once, what is wrong is said, and a run's true state is shown."""
+
+import json
+from collections.abc import Callable
+
+import made_runs as made
+from streamlit.testing.v1 import AppTest
+
+from lora_core import projects
+from lora_core.workspace import Workspace
+from ui import layout, project, run_form
+
+Open = Callable[..., AppTest]
+
+
+def field(key: str, name: str = project.NEW) -> str:
+    return f"run_{name}_{key}"
+
+
+def with_all_settings(app: AppTest) -> AppTest:
+    app.session_state["all_settings"] = True
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_what_is_typed_is_in_the_project_file_at_once(ws: Workspace, open_page: Open) -> None:
+    app = with_all_settings(open_page(layout.TRAINING))
+    app.text_input(key=field("metadata_trigger_phrase")).set_value("blip").run()
+    app.text_input(key=field("learning_rate")).set_value("0,0002").run()
+    app.text_area(key=field("sample_prompts")).set_value("a blip\na star").run()
+    kept = projects.load(ws, project.NEW)
+    assert kept.value("metadata_trigger_phrase") == "blip"
+    assert kept.value("learning_rate") == 0.0002
+    assert list(kept.value("sample_prompts")) == ["a blip", "a star"]
+
+    fresh = with_all_settings(open_page(layout.TRAINING))
+    assert fresh.text_input(key=field("learning_rate")).value == "0.0002"
+    assert fresh.text_area(key=field("sample_prompts")).value == "a blip\na star"
+
+
+def test_text_that_does_not_fit_is_kept_told_and_not_saved(ws: Workspace, open_page: Open) -> None:
+    app = with_all_settings(open_page(layout.TRAINING))
+    app.text_input(key=field("network_dim")).set_value("many").run()
+    assert app.text_input(key=field("network_dim")).value == "many"
+    assert any("a whole number" in error.value for error in app.error)
+    assert project.NEW not in projects.names(ws)
+
+
+def test_pressing_start_too_early_says_what_is_missing(open_page: Open) -> None:
+    app = open_page(layout.TRAINING)
+    app.button(key="start").click().run()
+    said = " ".join(warning.value for warning in app.warning)
+    assert "No base model is chosen." in said
+    assert "No dataset is chosen." in said
+    assert "It was not started." in said
+
+
+def test_every_setting_with_a_choice_has_a_field(open_page: Open) -> None:
+    from lora_core import settings
+
+    app = with_all_settings(open_page(layout.TRAINING))
+    wanted = {
+        one.key
+        for one in settings.catalogue()
+        if settings.BUILT_IN in one.engines
+        and len(one.choices_for(settings.BUILT_IN)) != 1
+        and one.key not in run_form.BY_THE_APP
+    }
+    assert [key for key in sorted(wanted) if field(key) not in app.session_state] == []
+
+
+def test_a_failed_run_says_what_why_and_what_to_do(ws: Workspace, open_page: Open) -> None:
+    notes = ["The picture cat_7.png was left out."]
+    made.run(
+        ws, "cat", "failed", steps=12, cause="The memory was full.", fix="Lower the batch size.", notes=notes
+    )
+    app = open_page(layout.TRAINING)
+    (error,) = app.error
+    assert "The memory was full." in error.value
+    assert "Lower the batch size." in error.value
+    assert any("cat\\_7.png was left out" in element.value for element in app.markdown)
+    assert [b.label for b in app.button if b.proto.type == "primary"] == ["Start this training again"]
+
+
+def test_the_run_in_the_address_is_the_one_that_is_shown(ws: Workspace, open_page: Open) -> None:
+    older = made.run(ws, "older", "failed", steps=12)
+    made.run(ws, "newer", "finished", steps=40)
+    assert open_page(layout.TRAINING, run=older.id).selectbox(key="run_looked_at").value == older.id
+    assert open_page(layout.TRAINING).selectbox(key="run_looked_at").value != older.id
+
+
+def test_several_chosen_runs_share_one_chart(ws: Workspace, open_page: Open) -> None:
+    one, two = made.run(ws, "cat", "finished", steps=40), made.run(ws, "dog", "failed", steps=12)
+    app = open_page(layout.TRAINING)
+    before = len(app.get("plotly_chart"))
+    app.checkbox(key=f"compare_{one.id}").check().run()
+    app.checkbox(key=f"compare_{two.id}").check().run()
+    charts = app.get("plotly_chart")
+    assert len(charts) == before + 1
+    traces = json.loads(charts[-1].proto.spec)["data"]
+    assert {trace["name"] for trace in traces} == {"cat", "dog"}
+
+
+def test_updates_stay_paused_after_a_restart(ws: Workspace, open_page: Open) -> None:
+    made.run(ws, "cat", "finished", steps=40)
+    open_page(layout.TRAINING).checkbox(key="pause_updates").check().run()
+    assert open_page(layout.TRAINING).checkbox(key="pause_updates").value is True
