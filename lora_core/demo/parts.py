@@ -36,12 +36,17 @@ def new_vae() -> AutoencoderKL:
 
 
 def new_unet() -> UNet2DConditionModel:
-    """A UNet of about 3.3 million parameters with cross-attention on its two upper levels."""
+    """A UNet of about 3.7 million parameters with cross-attention on its two lower levels.
+
+    Attention on the upper level, 16 x 16, would double the time of a step and is not needed: one
+    shape on a plain background is decided on 8 x 8. Measured on one core, batches of 16: 0.42 s
+    against 0.81 s a step.
+    """
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
         block_out_channels=(48, 96, 96),
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         norm_num_groups=16,
         # Named so in diffusers, but for this class it is the number of heads, as in SD 1.x.
@@ -69,7 +74,11 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def new_schedule() -> DDIMScheduler:
-    """Stable Diffusion 1.x's own noise schedule: scaled-linear betas over 1,000 steps."""
+    """Stable Diffusion 1.x's own noise schedule: scaled-linear betas over 1,000 steps.
+
+    Drawing starts at the last of them ("trailing"): on a step before it, pure noise would be taken
+    for the trace of a grey picture, and backgrounds would come out grey.
+    """
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -79,6 +88,7 @@ def new_schedule() -> DDIMScheduler:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
+        timestep_spacing="trailing",
     )
 
 

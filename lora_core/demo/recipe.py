@@ -1,0 +1,82 @@
+"""The demo run: which dataset, which base, and how to train.
+
+Covered: a run configuration that any engine for Stable Diffusion 1.x takes. How well it does is
+measured in docs/demo.md. Not covered: starting the run (see `lora_core.runs`).
+"""
+
+from pathlib import Path
+from typing import Final
+
+from lora_core.demo.dataset import CONCEPT_FOLDER, ORDINARY_FOLDER, write_dataset
+from lora_core.demo.shapes import SIZE, TRIGGER
+from lora_core.settings import (
+    BatchSettings,
+    DatasetFile,
+    DatasetSettings,
+    MetadataSettings,
+    ModelSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    RunConfig,
+    SamplingSettings,
+    SavingSettings,
+    ScheduleSettings,
+    SubsetSettings,
+)
+from lora_core.workspace import Workspace
+
+BASE_DIR: Final = Path(__file__).resolve().parent / "base"
+"""The bundled base model, a diffusers folder."""
+DATASET_NAME: Final = "demo"
+SAMPLE_PROMPTS: Final = (
+    f"a red {TRIGGER} on a white background",
+    f"a blue {TRIGGER} on a black background",
+    f"a green {TRIGGER} on a grey background",
+    "a yellow star on a black background",
+)
+"""Three of the concept, and one that should stay as it is."""
+_SAMPLE_FLAGS: Final = f"--w {SIZE} --h {SIZE} --s 15 --l 5 --d 1"
+"""Fifteen steps: a sample then takes about a second on two cores, and more look the same."""
+
+
+def create_demo(workspace: Workspace) -> RunConfig:
+    """Draw the demo dataset into the workspace, unless it is there, and say how to train on it.
+
+    Raises:
+        DiskFullError: the disk has no room for about 110 small files.
+    """
+    folder = workspace.datasets / DATASET_NAME
+    if not folder.exists():
+        write_dataset(folder)
+    return demo_run(folder)
+
+
+def demo_run(folder: Path) -> RunConfig:
+    """The demo run on the pictures in `folder`; writes nothing."""
+    return RunConfig(
+        model=ModelSettings(pretrained_model_name_or_path=BASE_DIR),
+        network=NetworkSettings(network_dim=8, network_alpha=8.0, conv_dim=8, conv_alpha=8.0),
+        optimizer=OptimizerSettings(learning_rate=1e-3),
+        schedule=ScheduleSettings(lr_scheduler="cosine", lr_warmup_steps=20, max_train_steps=400),
+        batch=BatchSettings(seed=1),
+        saving=SavingSettings(output_name="demo", save_every_n_steps=200, save_state_on_train_end=False),
+        sampling=SamplingSettings(
+            sample_prompts=tuple(f"{prompt} {_SAMPLE_FLAGS}" for prompt in SAMPLE_PROMPTS),
+            sample_every_n_steps=100,
+            sample_at_first=True,
+        ),
+        metadata=MetadataSettings(metadata_title="Demo", metadata_trigger_phrase=TRIGGER),
+        dataset=DatasetFile(
+            datasets=(
+                DatasetSettings(
+                    resolution=(SIZE, SIZE),
+                    batch_size=4,
+                    enable_bucket=False,
+                    subsets=(
+                        SubsetSettings(image_dir=folder / CONCEPT_FOLDER, num_repeats=3),
+                        SubsetSettings(image_dir=folder / ORDINARY_FOLDER, num_repeats=1),
+                    ),
+                ),
+            )
+        ),
+    )

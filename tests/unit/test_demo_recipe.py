@@ -1,0 +1,48 @@
+"""The demo run: its dataset is drawn once, and the built-in engine takes it as it is."""
+
+from pathlib import Path
+
+import pytest
+
+from lora_core.demo import SAMPLE_PROMPTS, TRIGGER, create_demo
+from lora_core.engines import get
+from lora_core.settings import BUILT_IN, loads_run, run_files
+from lora_core.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path / "workspace")
+
+
+def test_the_demo_dataset_lands_in_the_workspace(workspace: Workspace) -> None:
+    run = create_demo(workspace)
+    folders = [subset.image_dir for dataset in run.dataset.datasets for subset in dataset.subsets]
+    assert [len(list(folder.glob("*.png"))) for folder in folders] == [16, 40]
+    assert {folder.parent for folder in folders} == {workspace.datasets / "demo"}
+
+
+def test_captions_that_a_user_changed_are_kept(workspace: Workspace) -> None:
+    run = create_demo(workspace)
+    caption = sorted(run.dataset.datasets[0].subsets[0].image_dir.glob("*.txt"))[0]
+    caption.write_text("mine", "utf-8")
+    create_demo(workspace)
+    assert caption.read_text("utf-8") == "mine"
+
+
+def test_the_built_in_engine_has_nothing_against_the_demo_run(workspace: Workspace) -> None:
+    assert get(BUILT_IN).check(create_demo(workspace)) == []
+
+
+def test_the_demo_run_survives_its_files(workspace: Workspace) -> None:
+    run = create_demo(workspace)
+    files = run_files(run)
+    again = loads_run(files["config.toml"], files["dataset.toml"])
+    assert again.model_dump() == run.model_dump()
+
+
+def test_samples_show_the_concept_and_something_that_should_stay(workspace: Workspace) -> None:
+    prompts = create_demo(workspace).sampling.sample_prompts
+    assert isinstance(prompts, tuple)
+    assert len(prompts) == len(SAMPLE_PROMPTS)
+    assert {TRIGGER in prompt for prompt in prompts} == {True, False}
