@@ -11,6 +11,7 @@ Covered: flat tables, arrays of tables, texts, numbers, flags and lists of them.
 
 import json
 import math
+import re
 import tomllib
 import warnings
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ SIZE_LIMIT: Final = 1_000_000
 
 
 _LAST_OF_FOUR_DIGITS: Final = 0xFFFF
+_HARMLESS: Final = re.compile(r"[A-Za-z0-9./_-][A-Za-z0-9 .,/_:()=-]*")
+"""Texts that no reader was ever seen to misread; trying them out would cost more than writing them."""
 
 
 def read_text(path: Path) -> str:
@@ -123,6 +126,8 @@ def write_text(text: str) -> str:
 
 def _first_that_reads_back(text: str, line: str) -> str:
     plain = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # DEL is plain in JSON only
+    if _HARMLESS.fullmatch(text):
+        return plain
     spellings = [plain]
     if "'" not in text and text.isprintable():
         spellings.append(f"'{text}'")

@@ -346,7 +346,7 @@ def test_any_text_is_either_a_run_or_a_settings_error(text: str) -> None:
 
 
 @given(TEXTS)
-@budget(max_examples=150, deadline=None)
+@budget(max_examples=100, deadline=None)
 def test_any_text_survives_being_written_and_read(text: str) -> None:
     run = loads_run(MODEL, IMAGES)
     run = run.model_copy(update={"metadata": run.metadata.model_copy(update={"training_comment": text})})
@@ -354,7 +354,7 @@ def test_any_text_survives_being_written_and_read(text: str) -> None:
 
 
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
-@budget(max_examples=150, deadline=None)
+@budget(max_examples=60, deadline=None)
 def test_any_number_survives_being_written_and_read_to_the_last_bit(number: float) -> None:
     run = loads_run(MODEL, IMAGES)
     run = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"learning_rate": number})})
