@@ -1,4 +1,4 @@
-"""Write the tree in docs/architecture.md from the first line of each module: `python docs/write_architecture.py`.
+"""Write the tree in docs/architecture.md, one line a module: `python docs/write_architecture.py`.
 
 Covered: every Python file of the app, one line each, in the folders' order below. Not covered: the prose
 around the tree, which people write.
