@@ -96,6 +96,26 @@ def last_step(folder: Path) -> int:
     return 0
 
 
+def done(job: Job, seen: Status) -> tuple[int, int | None]:
+    """Steps done and steps in all, as they count at the end of a job.
+
+    A training also reports how many pictures it has prepared; what it trained stands in its
+    progress.jsonl alone.
+    """
+    if job.kind != "train":
+        return max(seen.step, last_step(job.folder)), seen.total
+    return last_step(job.folder), _total(job.folder)
+
+
+def _total(folder: Path) -> int | None:
+    try:
+        with (folder / "progress.jsonl").open("rb") as file:
+            total = json.loads(file.readline(8192))["total"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return total if isinstance(total, int) else None
+
+
 def what_next(job: Job, seen: Status) -> str:
     """The sentence that tells from where one could go on."""
     states = complete_states(job.folder)

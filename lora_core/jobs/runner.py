@@ -10,6 +10,7 @@ the next one everything. Only one runs in a workspace, by its lock.
 
 import logging
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ KILL_AFTER_S: float = 5.0
 """From SIGTERM to SIGKILL, where the request did not ask for force."""
 LINGER_S: Final = 15.0
 """How long a process may stay after it wrote its end; the next job needs its GPU."""
+HALF_MADE_S: Final = 3600.0
+"""After this time nobody is still writing a job that is not whole."""
 
 _log = logging.getLogger(__name__)
 
@@ -292,6 +295,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     workspace = Workspace(Path(arguments[0]).resolve())
     spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
+    _tidy(workspace)
     wakeup = _Wakeup(spawn.wake_folder(workspace))
     runner = Runner(workspace)
     while (lock := _become(workspace)) is not None:
@@ -304,6 +308,13 @@ def main(arguments: Sequence[str]) -> int:
             _log.info("nothing is left to do")
             return 0
     return 0
+
+
+def _tidy(workspace: Workspace) -> None:
+    """Remove jobs that an app began to write and did not finish, because it was killed then."""
+    for folder in workspace.jobs.glob(".new-*"):
+        if time.time() - folder.stat().st_mtime > HALF_MADE_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _become(workspace: Workspace) -> liveness.Lock | None:

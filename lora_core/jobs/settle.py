@@ -37,7 +37,7 @@ def settle(job: Job, *, exit_code: int | None) -> Status | None:
 
 def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
     asked = requests.pending(job.folder)
-    step = max(now.step, look.last_step(job.folder))
+    step, total = look.done(job, now)
     said = log.tail(job.log, _LOG_LINES)
     if asked is not None and _by_force(asked, exit_code):
         waited = (
@@ -54,9 +54,11 @@ def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
             step=step,
         )
         to_pause = asked.name == "pause" and now.state != "stopping"
-        return move(now, "paused" if to_pause else "stopped", end=end, step=step, updated=end.at)
+        return move(now, "paused" if to_pause else "stopped", end=end, step=step, total=total, updated=end.at)
     owner = liveness.read_owner(look.engine_lock(job.folder))
-    why = explain(exit_code, said, restarted=owner is not None and owner.from_before_restart())
+    of_this_attempt = owner is not None and owner.about.get("attempt") == now.attempt
+    restarted = of_this_attempt and owner is not None and owner.from_before_restart()
+    why = explain(exit_code, said, restarted=restarted)
     end = End(
         cause=f"{why.cause} It had done step {step}." if step else why.cause,
         fix=f"{why.fix} {look.what_next(job, now)}",
@@ -66,7 +68,7 @@ def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
         step=step,
     )
     seen_ending = exit_code is not None or why.known
-    return move(now, "failed" if seen_ending else "lost", end=end, step=step, updated=end.at)
+    return move(now, "failed" if seen_ending else "lost", end=end, step=step, total=total, updated=end.at)
 
 
 def _by_force(asked: requests.Ask, exit_code: int | None) -> bool:

@@ -112,10 +112,15 @@ def detached(command: list[str], log: IO[bytes], extra: Mapping[str, str]) -> su
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=APP_ROOT,  # so that -m finds the package, wherever the app was started
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **extra},
+        env={**_environment(), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **extra},
         close_fds=True,
         **options,
     )
+
+
+def _environment() -> dict[str, str]:
+    # The token that opens the app is no business of a training or of what it loads.
+    return {name: value for name, value in os.environ.items() if name != "LORA_TOKEN"}
 
 
 def start_worker(folder: Path, *, online: bool) -> subprocess.Popen[bytes]:

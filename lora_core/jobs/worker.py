@@ -75,8 +75,10 @@ def _begin(job: Job, lock: liveness.Lock) -> Status | None:
         if now is None or now.state != "starting":
             _log.error("The job is %s, not starting; this process ends.", now.state if now else "unreadable")
             return None
+        for part in job.folder.glob(".*.part"):
+            part.unlink(missing_ok=True)  # of an attempt that was killed while it wrote
         liveness.write_owner(lock, attempt=now.attempt)
-        running = move(now, "running", updated=time.time())
+        running = move(now, "running", phase="Loading the program", updated=time.time())
         write_status(job.folder, running)
     return running
 
@@ -156,7 +158,7 @@ def _unexpected(reporter: FolderReporter, job: Job) -> tuple[State, End]:
 def _end(reporter: FolderReporter, job: Job, to: State, end: End) -> None:
     """Write the end. If the disk refuses, the runner tells it from the exit code and the log."""
     now, at = reporter.status, time.time()
-    step = end.step or now.step
+    step, total = look.done(job, now)
     full = End(
         cause=end.cause,
         fix=end.fix,
@@ -168,7 +170,7 @@ def _end(reporter: FolderReporter, job: Job, to: State, end: End) -> None:
     )
     try:
         with changing(job.folder):
-            write_status(job.folder, move(now, to, end=full, step=step, eta_s=None, updated=at))
+            write_status(job.folder, move(now, to, end=full, step=step, total=total, eta_s=None, updated=at))
     except (OSError, WorkspaceError, JobError):
         traceback.print_exc()
 

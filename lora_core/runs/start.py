@@ -68,6 +68,8 @@ def base_model_hash(path: Path) -> str:
     its size and its header. Empty when it cannot be read: the engine says why.
     """
     digest = hashlib.sha256()
+    if not path.exists():
+        return ""
     try:
         if path.is_file():
             digest.update(f"{path.stat().st_size}\n".encode())

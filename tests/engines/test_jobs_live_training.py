@@ -103,7 +103,7 @@ def test_a_run_killed_on_its_way_goes_on_to_the_same_losses(ws: Workspace, rig: 
 def test_a_stopped_run_has_saved_at_the_step_it_was_at(ws: Workspace, rig: Rig) -> None:
     folder = rig.folder(max_train_steps=100_000)
     job = runs.start_run(ws, load_run(folder / "config.toml"))
-    until(lambda: jobs.status(ws, job.id).step > 2)
+    until(lambda: len(runs.read_curve(job.folder)) > 2)
     jobs.stop(ws, job.id)
     status = jobs.wait(ws, job.id, PATIENCE_S)
     assert status.state == "stopped", "\n".join(jobs.log_tail(ws, job.id))

@@ -11,6 +11,7 @@ from lora_core import jobs
 from lora_core.errors import DiskFullError, JobError, WorkspaceError
 from lora_core.jobs import control, kinds, liveness, look, records, requests, spawn
 from lora_core.jobs.records import End, Status, move, read_status, write_status
+from lora_core.jobs.settle import settle
 from lora_core.workspace import Workspace
 
 
@@ -412,3 +413,20 @@ def test_the_table_is_kept_when_somebody_else_changes_the_job_first(ws: Workspac
     asked = requests.pending(job.folder)
     assert asked is not None
     assert asked.name == "stop"
+
+
+def test_pictures_that_were_prepared_are_not_counted_as_steps(ws: Workspace) -> None:
+    """A training reports both; at its end only what it trained counts."""
+    job = made(ws, "running", phase="Preparing the pictures", step=4, total=5)
+    assert look.done(job, seen(job)) == (0, None)
+    (job.folder / "progress.jsonl").write_text('{"kind": "start", "total": 90}\n{"step": 7, "loss": 1}\n')
+    assert look.done(job, seen(job)) == (7, 90)
+
+
+def test_the_end_of_a_dead_training_tells_its_steps_from_its_own_records(ws: Workspace) -> None:
+    job = made(ws, "running", step=4, total=5)
+    (job.folder / "progress.jsonl").write_text('{"kind": "start", "total": 90}\n{"step": 7, "loss": 1}\n')
+    ended = settle(job, exit_code=-9)
+    assert ended is not None
+    assert (ended.state, ended.step, ended.total) == ("failed", 7, 90)
+    assert settle(job, exit_code=-9) is None, "once"
