@@ -22,35 +22,34 @@ parts = layout.step_page(
     ],
 )
 names, running = dataset_names(ws), dataset_import.running(ws)
-chosen = None
-with parts.do_it:
-    if names:
-        if st.session_state.get("dataset") not in names:
-            # Set here and not as the widget's default: the newest may change while the page is open.
-            st.session_state["dataset"] = st.query_params.get("dataset")
-            if st.session_state["dataset"] not in names:
-                st.session_state["dataset"] = newest_dataset(ws)
-        chosen = st.selectbox("Dataset", names, key="dataset", bind="query-params")
-        with open_index(dataset_folder(ws, chosen)) as index:
-            index.refresh()
-            dataset_captions.draw(dataset_folder(ws, chosen), index)
-            problems = index.problems()
+if not names:
+    with parts.do_it:
         if running is None:
-            with st.expander("Bring in more pictures"):
-                dataset_import.form(ws, primary=False)
-        if st.button("Go on to training", key="dataset_go", type="primary", icon=icons.GO):
-            st.switch_page(layout.script_of(layout.TRAINING))
-    elif running is None:
-        dataset_import.form(ws, primary=True)
-    else:
-        st.write("The pictures are being brought in. They appear here when that is done.")
-with parts.happened:
-    told = dataset_import.result(ws)
-    if chosen is not None:
-        folder = dataset_folder(ws, chosen)
-        with open_index(folder) as index:
-            dataset_problems.draw_conflicts(folder, index)
-        dataset_problems.draw(problems)
-        told = told or bool(problems)
-if not told:
-    parts.nothing_yet()
+            dataset_import.form(ws, primary=True)
+        else:
+            st.write("The pictures are being brought in. They appear here when that is done.")
+    with parts.happened:
+        if not dataset_import.result(ws):
+            parts.nothing_yet()
+else:
+    if st.session_state.get("dataset") not in names:
+        # Set here and not as the widget's default: the newest may change while the page is open.
+        asked = st.query_params.get("dataset")
+        st.session_state["dataset"] = asked if asked in names else newest_dataset(ws)
+    with parts.do_it:
+        folder = dataset_folder(ws, st.selectbox("Dataset", names, key="dataset", bind="query-params"))
+    with open_index(folder) as index:
+        index.refresh()
+        problems = index.problems()
+        with parts.do_it:
+            dataset_captions.draw(folder, index)
+            if running is None:
+                with st.expander("Bring in more pictures"):
+                    dataset_import.form(ws, primary=False)
+            if st.button("Go on to training", key="dataset_go", type="primary", icon=icons.GO):
+                st.switch_page(layout.script_of(layout.TRAINING))
+        with parts.happened:
+            told = [dataset_import.result(ws), dataset_problems.draw_conflicts(folder, index), bool(problems)]
+            dataset_problems.draw(problems)
+            if not any(told):
+                parts.nothing_yet()

@@ -49,14 +49,18 @@ _EDITOR: Final = JsCode("""
 class CaptionEditor {
   init(params) {
     this.eGui = document.createElement('textarea');
-    this.eGui.value = params.value == null ? '' : params.value;
+    var typed = params.eventKey && params.eventKey.length === 1;
+    this.eGui.value = typed ? params.eventKey : params.value == null ? '' : params.value;
     this.eGui.setAttribute('aria-label', 'Caption of ' + params.data.name);
     this.eGui.maxLength = 20000;
     this.eGui.style.cssText = 'width:100%;height:100%;min-height:88px;padding:6px 12px;resize:none;'
       + 'box-sizing:border-box;font:inherit;line-height:1.5;color:inherit;background:transparent;border:0;';
   }
   getGui() { return this.eGui; }
-  afterGuiAttached() { this.eGui.focus(); this.eGui.select(); }
+  afterGuiAttached() {
+    this.eGui.focus();
+    this.eGui.setSelectionRange(this.eGui.value.length, this.eGui.value.length);
+  }
   getValue() { return this.eGui.value; }
 }
 """)

@@ -95,7 +95,7 @@ def _list(folder: Path, shown: Shown, rows: tuple[Row, ...]) -> None:
         if small is not None:
             picture_column.image(small, alt=f"Picture {row.name}")
         text_column.text_area(
-            f"Caption of {feedback.spoken(row.name)}",
+            feedback.spoken(f"Caption of {row.name}"),
             row.caption,
             key=key,
             on_change=_take_field,
@@ -133,7 +133,7 @@ def _saved_line(folder: Path, index: DatasetIndex) -> None:
 
 def _names(names: tuple[str, ...]) -> str:
     if len(names) == 1:
-        return f"Last change: the caption of {feedback.spoken(names[0])}. It"
+        return feedback.spoken(f"Last change: the caption of {names[0]}. It")
     return f"Last change: the captions of {len(names)} pictures. It"
 
 

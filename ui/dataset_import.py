@@ -16,6 +16,7 @@ from lora_core.datasets.library import dataset_folder
 from lora_core.errors import ImportRefusedError, LoraError
 from lora_core.workspace import Workspace, disk_errors
 from ui import feedback, icons, now, state
+from ui.dataset_problems import bullets
 
 KIND: Final = "import"
 REFRESH_S: Final = 2.0
@@ -57,7 +58,8 @@ def form(ws: Workspace, *, primary: bool) -> None:
 def _uploader(ws: Workspace) -> None:
     ready: tuple[str, Path] | None = st.session_state.get(_UPLOAD)
     if ready is not None and ready[1].is_file():
-        st.write(f"{feedback.spoken(ready[0])} is uploaded ({state.how_big(ready[1].stat().st_size)}).")
+        size = state.how_big(ready[1].stat().st_size)
+        st.write(feedback.spoken(f"The zip {ready[0]} is uploaded ({size})."))
         st.button("Take the uploaded zip away", key="dataset_drop", icon=icons.REMOVE, on_click=_drop)
         return
     turn = st.session_state.get(_UPLOADS, 0)
@@ -110,13 +112,13 @@ def _typed(text: str | None) -> tuple[Path, str]:
     if not path.is_absolute():
         raise ImportRefusedError(
             "No import was started.",
-            why=f"{feedback.spoken(cleaned)} is only a part of a name.",
+            why=feedback.spoken(f"The text {cleaned} is only a part of a name."),
             fix="Write the full name, from the top of the disk on.",
         )
     if not path.exists():
         raise ImportRefusedError(
             "No import was started.",
-            why=f"There is no folder or zip {feedback.spoken(cleaned)} on the computer that runs this app.",
+            why=feedback.spoken(f"There is no folder or zip {cleaned} on the computer that runs this app."),
             fix="Check the name. If the pictures are on another computer, upload a zip.",
         )
     return path, path.name
@@ -139,7 +141,7 @@ def result(ws: Workspace) -> bool:
         feedback.note(f"{feedback.spoken(now.sentence(job, status))} Nothing of it was kept.")
     elif status.end is not None:
         feedback.problem(
-            f"The pictures of “{feedback.spoken(job.name)}” were not brought in.",
+            feedback.spoken(f"The pictures of “{job.name}” were not brought in."),
             why=feedback.spoken(status.end.cause),
             fix=feedback.spoken(status.end.fix),
         )
@@ -147,9 +149,14 @@ def result(ws: Workspace) -> bool:
 
 
 def _live(ws: Workspace, job: jobs.Job) -> None:
-    paused = st.checkbox("Pause updates on this page", value=state.updates_paused(ws), key="dataset_paused")
-    state.pause_updates(ws, paused)
+    # From disk at each look: the same choice can be made on other pages.
+    st.session_state["dataset_paused"] = paused = state.updates_paused(ws)
+    st.checkbox("Pause updates of the pages", key="dataset_paused", on_change=_pause, args=(ws,))
     st.fragment(run_every=None if paused else REFRESH_S)(_progress)(ws, job)
+
+
+def _pause(ws: Workspace) -> None:
+    state.pause_updates(ws, bool(st.session_state["dataset_paused"]))
 
 
 def _progress(ws: Workspace, job: jobs.Job) -> None:
@@ -172,34 +179,26 @@ def _finished(ws: Workspace, job: jobs.Job, where: str) -> None:
     except LoraError:
         report = None  # the dataset was renamed or removed since
     if report is None:
-        st.write(f"{feedback.spoken(now.sentence(job, jobs.status(ws, job.id)))}")
+        st.write(feedback.spoken(now.sentence(job, jobs.status(ws, job.id))))
         return
-    feedback.done(
-        f"{state.counted(len(report.taken), 'picture')} and {state.counted(report.captions, 'caption')} were "
-        f"brought in {state.when(report.at)}. They are in the dataset “{feedback.spoken(report.name)}”."
-    )
+    took = f"{state.counted(len(report.taken), 'picture')} and {state.counted(report.captions, 'caption')}"
+    where = feedback.spoken(f"They are in the dataset “{report.name}”.")
+    feedback.done(f"{took} were brought in {state.when(report.at)}. {where}")
     _refused(report)
     if report.renamed:
         with st.expander(f"{state.counted(len(report.renamed), 'picture')} with a new name"):
             st.caption("Two pictures must not share a name, and some signs are not allowed in names.")
-            st.markdown(
-                "\n".join(
-                    f"- {feedback.spoken(one.origin)} is now {feedback.spoken(one.name)}"
-                    for one in report.renamed
-                )
-            )
+            st.markdown(bullets(f"{one.origin} is now {one.name}" for one in report.renamed))
 
 
 def _refused(report: ImportReport) -> None:
     refused = report.refused
     if not refused:
         return
-    listed = [f"- {feedback.spoken(one.file)}: {feedback.spoken(one.why)}" for one in refused]
     title = f"{state.counted(len(refused), 'file')} could not be used."
-    more = (
-        "" if len(refused) <= REFUSED_SEEN else f"\n- And {len(refused) - REFUSED_SEEN} more, listed below."
-    )
-    feedback.care("\n".join(listed[:REFUSED_SEEN]) + more, title=title)
-    if len(refused) > REFUSED_SEEN:
+    few = bullets(f"{one.file}: {one.why}" for one in refused[:REFUSED_SEEN])
+    left = len(refused) - REFUSED_SEEN
+    feedback.care(few if left <= 0 else f"{few}\n- And {left} more, listed below.", title=title)
+    if left > 0:
         with st.expander(f"All {len(refused)} files that could not be used"):
-            st.markdown("\n".join(listed))
+            st.markdown(bullets(f"{one.file}: {one.why}" for one in refused))

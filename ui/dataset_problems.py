@@ -53,6 +53,7 @@ _SAYS: Final[dict[Kind, tuple[str, str]]] = {
 }
 """Each kind as a sentence about one file and about several, in the order in which they are told."""
 _NAMES_SEEN: Final = 5
+_LINES_SEEN: Final = 200
 _CONFLICTS_SEEN: Final = 3
 
 
@@ -67,54 +68,65 @@ def draw(problems: Iterable[FileProblem]) -> None:
 def _draw_kind(kind: Kind, found: list[FileProblem]) -> None:
     one, many = _SAYS[kind]
     says = one if len(found) == 1 else many.format(len(found))
-    files = ", ".join(feedback.spoken(problem.file) for problem in found[:_NAMES_SEEN])
+    files = ", ".join(problem.file for problem in found[:_NAMES_SEEN])
     if len(found) > _NAMES_SEEN:
         files += f" and {len(found) - _NAMES_SEEN} more"
+    files = feedback.spoken(f"It is about {files}.")
     fix = found[0].fix
     if found[0].effect == "stops":
-        feedback.problem(says, why=f"{files}.", fix=fix)
+        feedback.problem(says, why=files, fix=fix)
     elif found[0].effect == "skipped":
-        feedback.care(f"{files}. {fix}", title=says)
+        feedback.care(f"{files} {fix}", title=says)
     else:
-        feedback.note(f"{says} {files}. {fix}")
+        feedback.note(f"{says} {files} {fix}")
     if len({problem.what for problem in found}) > 1:
         with st.expander(f"What is wrong with each of the {len(found)}"):
-            lines = (f"- {feedback.spoken(one.file)}: {feedback.spoken(one.what)}" for one in found)
-            st.markdown("\n".join(lines))
+            st.markdown(bullets(f"{one.file}: {one.what}" for one in found))
     elif len(found) > _NAMES_SEEN:
         with st.expander(f"The names of all {len(found)}"):
-            st.markdown("\n".join(f"- {feedback.spoken(one.file)}" for one in found))
+            st.markdown(bullets(one.file for one in found))
 
 
-def draw_conflicts(folder: Path, index: DatasetIndex) -> None:
-    """Captions that another program changed while the user wrote: both texts, and a choice."""
+def bullets(lines: Iterable[str]) -> str:
+    """The lines as a Markdown list; of thousands the first ones, so that the page stays fast."""
+    listed = [f"- {feedback.spoken(line)}" for line in lines]
+    left = len(listed) - _LINES_SEEN
+    return "\n".join(listed if left <= 0 else [*listed[:_LINES_SEEN], f"- And {left} more."])
+
+
+def draw_conflicts(folder: Path, index: DatasetIndex) -> bool:
+    """Captions that another program changed meanwhile: both texts and a choice. False for none."""
     found = conflicts(index)
     if not found:
-        return
+        return False
     layout.subheader(f"{state.counted(len(found), 'caption')} to decide about")
     st.write("Another program changed the file while you wrote. Both texts are kept until you choose.")
     for conflict in found[:_CONFLICTS_SEEN]:
-        name = feedback.spoken(conflict.name)
         st.markdown(
-            f"- Picture: {name}\n"
-            f"- Your text: {feedback.spoken(conflict.mine) or 'no text'}\n"
-            f"- Text in the file: {feedback.spoken(conflict.theirs) or 'no text'}"
+            bullets(
+                [
+                    f"Picture: {conflict.name}",
+                    f"Your text: {conflict.mine or 'no text'}",
+                    f"Text in the file: {conflict.theirs or 'no text'}",
+                ]
+            )
         )
         with st.container(horizontal=True):
             st.button(
-                f"Save your text for {name}",
+                feedback.spoken(f"Save your text for {conflict.name}"),
                 key=f"mine_{conflict.id}",
                 icon=icons.SAVE,
                 on_click=_settle,
                 args=(folder, conflict, True),
             )
             st.button(
-                f"Take the text in the file of {name}",
+                feedback.spoken(f"Take the text in the file of {conflict.name}"),
                 key=f"theirs_{conflict.id}",
                 icon=icons.OPEN,
                 on_click=_settle,
                 args=(folder, conflict, False),
             )
+    return True
 
 
 def _settle(folder: Path, conflict: Conflict, use_mine: bool) -> None:

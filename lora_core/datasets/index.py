@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from lora_core.datasets.captions import EXTENSION, caption_path
 from lora_core.datasets.database import open_database, transaction
 from lora_core.datasets.images import FileProblem, Listing, leads_outside, listing, look, same_stems
-from lora_core.errors import DiskFullError, WorkspaceError
+from lora_core.errors import DatasetError, DiskFullError, WorkspaceError
 
 PAGE_SIZE: Final = 100
 """Rows of one page: 0.08 MB to the browser, and the most that a grid cell edit sends again."""
@@ -99,7 +99,12 @@ def open_index(folder: Path, *, extension: str = EXTENSION) -> Iterator["Dataset
         FileTooNewError: a newer version of the app wrote the index.
         WorkspaceError: the index cannot be read or written.
     """
-    listing(folder)  # before anything is made: a folder that is not there must stay so
+    if not folder.is_dir():  # before anything is made: a folder that is not there must stay so
+        raise DatasetError(
+            f"The folder {folder.name} was not read.",
+            why="There is no such folder.",
+            fix="Choose a folder that exists.",
+        )
     path = index_file(folder)
     try:
         try:

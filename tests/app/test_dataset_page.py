@@ -110,7 +110,7 @@ def test_an_uploaded_zip_is_on_disk_at_once_and_can_be_taken_away(ws: Workspace,
     app.file_uploader[0].upload("pets.zip", content.getvalue(), "application/zip").run()
     (kept,) = uploads(ws).iterdir()
     assert kept.read_bytes() == content.getvalue()
-    assert "pets.zip is uploaded" in texts(app).replace("\\", "")
+    assert "pets.zip is uploaded" in texts(app).replace("\\", "").replace("\u200b", "")
     app.button(key="dataset_drop").click().run()
     assert list(uploads(ws).iterdir()) == []
 
@@ -213,7 +213,7 @@ def test_a_caption_changed_in_the_list_is_on_disk_and_can_be_undone_in_a_new_ses
     assert [area.value for area in app.text_area] == ["red cat", "blue dog", ""]
     app.text_area[2].set_value("a bird").run()
     assert (folder / "2.txt").read_text("utf-8") == "a bird\n"
-    assert "the caption of 2.png. It was saved at" in texts(app).replace("\\", "")
+    assert "the caption of 2.png. It was saved at" in texts(app).replace("\\", "").replace("\u200b", "")
     later = as_list(open_page(layout.DATASET))
     later.button(key="dataset_undo").click().run()
     assert not (folder / "2.txt").exists()
@@ -255,7 +255,9 @@ def test_a_picture_that_was_captioned_stays_in_the_list_of_those_without(
     import_dataset(ws, photos, "pets")
     app = as_list(open_page(layout.DATASET))
     app.checkbox(key="dataset_uncaptioned").check().run()
-    assert [area.label.replace("\\", "") for area in app.text_area] == ["Caption of 2.png"]
+    assert [area.label.replace("\\", "").replace("\u200b", "") for area in app.text_area] == [
+        "Caption of 2.png"
+    ]
     app.text_area[0].set_value("a bird").run()
     assert [area.value for area in app.text_area] == ["a bird"]
 
@@ -281,5 +283,5 @@ def test_a_large_dataset_comes_in_pages(ws: Workspace, open_page: Open, tmp_path
     app = as_list(open_page(layout.DATASET))
     assert len(app.text_area) == 10
     app.number_input[0].set_value(3).run()
-    assert app.text_area[0].label.replace("\\", "") == "Caption of 020.png"
+    assert app.text_area[0].label.replace("\\", "").replace("\u200b", "") == "Caption of 020.png"
     assert len(app.text_area) == 5
