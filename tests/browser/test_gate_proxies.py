@@ -25,7 +25,7 @@ WAYS = [
     Way("kept", "https"),
     Way("rewritten", "http"),
     Way("rewritten", "https"),
-    Way("rewritten", "http", headers=False),
+    Way("rewritten", "http", headers=False),  # to a browser the same as the third
 ]
 PATHS = [
     "/",
@@ -100,12 +100,13 @@ def test_without_the_token_nothing_passes(tunnel: Tunnel) -> None:
     assert _socket_status(tunnel, {"Origin": tunnel.url}) == 403
 
 
+@pytest.mark.parametrize("tunnel", WAYS[:4], ids=str, indirect=True)
 def test_with_the_token_everything_works_in_a_browser(tunnel: Tunnel, chromium: Browser) -> None:
     context = chromium.new_context(ignore_https_errors=True)
     context.set_default_timeout(PATIENT_MS)
     page = context.new_page()
     asked: list[Request] = []
-    page.on("request", asked.append)
+    page.on("request", lambda request: asked.append(request))  # noqa: PLW0108 - no builtin will do
     refused: list[str] = []
     page.on("response", lambda r: refused.append(f"{r.status} {r.url}") if r.status >= 400 else None)
     page.goto(f"{tunnel.url}/?a=1&token={TOKEN}")
@@ -125,8 +126,6 @@ def test_with_the_token_everything_works_in_a_browser(tunnel: Tunnel, chromium: 
     expect(page.get_by_text("Got 300000 bytes of a.bin")).to_be_visible(timeout=PATIENT_MS)
     for name in ("thumb", "static", "media"):
         page.wait_for_function(f"document.querySelector('img[alt={name}]')?.naturalWidth === 9")
-    page.reload()
-    expect(page.get_by_text("Counted 0")).to_be_visible(timeout=PATIENT_MS)
     assert not refused
     elsewhere = [request.failure for request in asked if "elsewhere.example" in request.url]
     assert set(elsewhere) <= {"csp"}  # a picture in a text stays unfetched
