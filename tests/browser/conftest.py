@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -73,13 +74,14 @@ class AppServer:
 
     def _answers(self) -> bool:
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-            connection.request("GET", f"/?token={self.token}")
-            answer = connection.getresponse()
-            answer.read()
-            self.cookie = (answer.getheader("Set-Cookie") or "").partition(";")[0]
-            connection.request("GET", "/_stcore/health", headers={"Cookie": self.cookie})
-            return connection.getresponse().status == 200
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as line:
+                line.request("GET", f"/?token={self.token}")
+                answer = line.getresponse()
+                answer.read()
+                self.cookie = (answer.getheader("Set-Cookie") or "").partition(";")[0]
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as line:
+                line.request("GET", "/_stcore/health", headers={"Cookie": self.cookie})
+                return line.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
 
@@ -258,3 +260,38 @@ def axe(axe_source: str) -> Callable[[Page], list[str]]:
         ]
 
     return findings
+
+
+WIDTHS: Final = (1280, 390)
+
+
+@pytest.fixture
+def objections(axe: Callable[[Page], list[str]]) -> Callable[[Page], list[str]]:
+    """All that speaks against a page as it stands, wide and narrow: axe, sideways scrolling, main buttons."""
+
+    def found(page: Page) -> list[str]:
+        listed: list[str] = []
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            listed += [f"{width} px: {finding}" for finding in axe(page)]
+            if sideways(page):
+                listed.append(f"{width} px: it scrolls sideways")
+            main = page.locator('[data-testid^="stBaseButton-primary"]:visible').count()
+            if main > 1:
+                listed.append(f"{width} px: {main} main buttons")
+        return listed
+
+    return found
+
+
+def sideways(page: Page) -> bool:
+    """Whether one has to scroll sideways to see all of the page."""
+    return bool(
+        page.evaluate(
+            """() => {
+                const main = document.querySelector('[data-testid="stMain"]');
+                return document.documentElement.scrollWidth > window.innerWidth
+                    || main.scrollWidth > main.clientWidth;
+            }"""
+        )
+    )
