@@ -8,9 +8,9 @@ Covered: decoding ahead in threads, encoding several pictures of one size at a t
 cache, encoding at each use when `cache_latents` is off. Not covered: a cache on disk.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ _BATCH_PIXELS: Final = 2**20
 """Pixels in one pass of the VAE: four pictures of 512 x 512, about 3 GB with SD 1.x's VAE."""
 _BATCH_PICTURES: Final = 64
 _DECODERS: Final = 4
+_BATCHES_AHEAD: Final = 2
 
 
 class Latents:
@@ -46,9 +47,9 @@ class Latents:
             ModelError: the VAE turns a picture into something that is not a number.
         """
         done = 0
-        for batch in _by_size(pictures):
+        for batch in _decoded(_by_size(pictures)):
             pixels = []
-            for picture, decoded in self._decode(batch):
+            for picture, decoded in batch:
                 if isinstance(decoded, DatasetError):
                     self.problems.append((picture, decoded.why))
                 else:
@@ -77,10 +78,6 @@ class Latents:
             latents = list(self._encode([read_pixels(picture) for picture in pictures]))
         return torch.stack(latents).to(self._device, non_blocking=True)
 
-    def _decode(self, pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Pixels | DatasetError]]:
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            yield from zip(pictures, pool.map(_read, pictures), strict=True)
-
     @torch.no_grad()
     def _encode(self, pixels: Sequence[Pixels]) -> Tensor:
         values = torch.from_numpy(np.stack([each.values for each in pixels]))
@@ -100,6 +97,18 @@ class Latents:
                 fix="Use another copy of the base model, or one with a repaired VAE.",
             )
         return latents.cpu()
+
+
+def _decoded(batches: Iterable[list[Picture]]) -> Iterator[list[tuple[Picture, Pixels | DatasetError]]]:
+    """The batches with their pixels; while one is used, those after it are decoded."""
+    ahead: deque[list[tuple[Picture, Future[Pixels | DatasetError]]]] = deque()
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for batch in batches:
+            ahead.append([(picture, pool.submit(_read, picture)) for picture in batch])
+            if len(ahead) > _BATCHES_AHEAD:
+                yield [(picture, pixels.result()) for picture, pixels in ahead.popleft()]
+        for waiting in ahead:
+            yield [(picture, pixels.result()) for picture, pixels in waiting]
 
 
 def _read(picture: Picture) -> Pixels | DatasetError:

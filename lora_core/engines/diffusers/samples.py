@@ -22,14 +22,14 @@ import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler
 
 from lora_core.engines.diffusers.model import BaseModel
-from lora_core.errors import Problem, SettingsError
+from lora_core.errors import DiskFullError, Problem, SettingsError
 from lora_core.reporting import Reporter
 from lora_core.settings import RunConfig, prompt_lines
 from lora_core.workspace import replacing
 
 _FLAG: Final = re.compile(r"^(ss|[nwhdsl])\s+(.+)$", re.IGNORECASE | re.DOTALL)
 _SAMPLERS: Final = {"ddim": DDIMScheduler, "euler_a": EulerAncestralDiscreteScheduler}
-_DRAWING_ERRORS: Final = (RuntimeError, ValueError, TypeError, OSError)
+_DRAWING_ERRORS: Final = (RuntimeError, ValueError, TypeError, OSError, DiskFullError)
 """What a picture that cannot be drawn raises: out of memory, a size the model cannot have, a full disk."""
 _MOST_STEPS: Final = 1000
 _GRID: Final = 8
