@@ -39,8 +39,7 @@ def tail(path: Path, lines: int = 200) -> list[str]:
         rows = rows[1:]  # the first one is cut
     if rows and not rows[-1]:
         rows.pop()
-    secrets = _secrets()
-    return [_redacted(_folded(row), secrets) for row in rows[-lines:]]
+    return hidden([_folded(row) for row in rows[-lines:]])
 
 
 def _folded(row: str) -> str:
@@ -52,6 +51,12 @@ def _folded(row: str) -> str:
 def _secrets() -> list[str]:
     found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= 8]
     return sorted(found, key=len, reverse=True)
+
+
+def hidden(rows: list[str]) -> list[str]:
+    """`rows` with the secrets of this process's environment, and whatever looks like one, blacked out."""
+    secrets = _secrets()
+    return [_redacted(row, secrets) for row in rows]
 
 
 def _redacted(row: str, secrets: list[str]) -> str:

@@ -78,8 +78,12 @@ def _place(workspace: Workspace, job: Job, lora: Path) -> Path:
         except OSError:
             if not _claim(target):
                 continue
-            with replacing(target) as part:
-                shutil.copyfile(lora, part)
+            try:
+                with replacing(target) as part:
+                    shutil.copyfile(lora, part)
+            except (OSError, WorkspaceError):
+                target.unlink(missing_ok=True)  # an empty file would look like a finished LoRA
+                raise
         return target
     raise AssertionError("count never ends")
 

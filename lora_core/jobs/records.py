@@ -37,7 +37,7 @@ _ENDS: Final[frozenset[State]] = ENDED
 TABLE: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     {
         # A job that waits can be taken back, set aside, or turn out to be impossible to start.
-        "queued": frozenset({"starting", "stopped", "paused", "failed", "lost"}),
+        "queued": frozenset({"starting", "stopped", "paused", "failed"}),
         "starting": frozenset({"running", "stopping", "pausing", "stopped", "paused", "failed", "lost"}),
         "running": _ENDS | {"stopping", "pausing"},
         # A stop overrules a pause. Work may end on its own before it hears either.

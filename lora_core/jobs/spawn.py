@@ -25,6 +25,10 @@ WORKER_COMMAND: list[str] = [sys.executable, "-m", "lora_core.jobs.worker"]
 LOG_LIMIT_BYTES: Final = 1_000_000
 _AGAIN_S: Final = 3.0  # a runner that cannot start is not tried at every look of a page
 
+_OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_OFFLINE_MARK: Final = "LORA_OFFLINE_FOR_THIS_JOB"
+_kept: dict[str, str] = {}
+
 _started: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
 """The newest runner that this process started for a workspace, and when."""
 
@@ -118,9 +122,23 @@ def detached(command: list[str], log: IO[bytes], extra: Mapping[str, str]) -> su
     )
 
 
+def keep_environment() -> None:
+    """Pass the environment as it is now to whatever this process starts.
+
+    For workers: what a trainer sets for itself must not reach the runner that it may have to
+    start at a save, and through that all later trainings.
+    """
+    _kept.clear()
+    _kept.update(os.environ)
+
+
 def _environment() -> dict[str, str]:
     # The token that opens the app is no business of a training or of what it loads.
-    return {name: value for name, value in os.environ.items() if name != "LORA_TOKEN"}
+    dropped = {"LORA_TOKEN", _OFFLINE_MARK}
+    chosen = _kept or os.environ
+    if _OFFLINE_MARK in chosen:
+        dropped |= set(_OFFLINE)  # ours for one job, not the user's own
+    return {name: value for name, value in chosen.items() if name not in dropped}
 
 
 def start_worker(folder: Path, *, online: bool) -> subprocess.Popen[bytes]:
@@ -130,7 +148,7 @@ def start_worker(folder: Path, *, online: bool) -> subprocess.Popen[bytes]:
         OSError: it could not be started, or its log could not be opened.
     """
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-    if not online:
-        quiet |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if not online and not all(os.environ.get(name) for name in _OFFLINE):
+        quiet |= dict.fromkeys((*_OFFLINE, _OFFLINE_MARK), "1")
     with (folder / "train.log").open("ab") as log:
         return detached([*WORKER_COMMAND, str(folder)], log, quiet)

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import kinds, liveness, look, requests
+from lora_core.jobs import kinds, liveness, log, look, requests, spawn
 from lora_core.jobs.explain import explain
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.records import (
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     """Do the job in the folder that is the only argument; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     _leave_signals_of_terminals_alone()
+    spawn.keep_environment()
     folder = Path(arguments[0]).resolve()
     workspace = Workspace(folder.parent.parent)
     job = read_job(folder)
@@ -140,7 +141,7 @@ def _paused_or_stopped(reporter: FolderReporter, asked: str | None) -> State:
 
 def _unexpected(reporter: FolderReporter, job: Job) -> tuple[State, End]:
     """The end for an error that nobody foresaw; it stands in the log as a traceback."""
-    trace = traceback.format_exc().splitlines()
+    trace = log.hidden(traceback.format_exc().splitlines())
     if reporter.terminated:
         # The signal goes to the whole group: loader workers die of it and the loop stumbles.
         end = End(

@@ -20,6 +20,7 @@ from lora_core.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes the POSIX way")
 
+PATIENCE_S = 60.0
 TRUE_WITHIN_S = 5.0
 """What we promise: states are true within this time of the next look."""
 
@@ -37,7 +38,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     for job in jobs.jobs(workspace):
         (job.folder / "enough").touch()
         jobs.stop(workspace, job.id, force=True)
-    until(lambda: processes_of(workspace) == [], 20)
+    until(lambda: processes_of(workspace) == [])
 
 
 def processes_of(ws: Workspace) -> list[psutil.Process]:
@@ -50,7 +51,7 @@ def processes_of(ws: Workspace) -> list[psutil.Process]:
     return found
 
 
-def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not so after {timeout_s:g} s"
@@ -97,7 +98,7 @@ def test_a_job_runs_in_a_session_of_its_own_and_tells_what_it_made(ws: Workspace
     pid = begun(job)
     assert os.getsid(pid) == pid != os.getsid(0)
     (job.folder / "enough").touch()
-    status = jobs.wait(ws, job.id, 20)
+    status = jobs.wait(ws, job.id, PATIENCE_S)
     assert status.state == "finished"
     assert status.end is not None
     assert status.end.result == f"jobs/{job.id}/result.txt"
@@ -108,7 +109,7 @@ def test_stopping_saves_first_and_resuming_goes_on_from_there(ws: Workspace) -> 
     job = jobs.create(ws, "walk", "a walk")
     begun(job)
     jobs.stop(ws, job.id)
-    stopped = jobs.wait(ws, job.id, 20)
+    stopped = jobs.wait(ws, job.id, PATIENCE_S)
     assert stopped.state == "stopped"
     assert stopped.saved is not None
     assert stopped.saved.step == stopped.step
@@ -125,11 +126,11 @@ def test_a_paused_job_frees_its_process_and_resumes(ws: Workspace) -> None:
     job = jobs.create(ws, "walk", "a walk")
     pid = begun(job)
     jobs.pause(ws, job.id)
-    assert jobs.wait(ws, job.id, 20).state == "paused"
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "paused"
     until(lambda: liveness.process_start(pid) is None)
     (job.folder / "enough").touch()
     jobs.resume(ws, job.id)
-    assert jobs.wait(ws, job.id, 20).state == "finished"
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "finished"
 
 
 def test_a_save_that_is_asked_for_happens_once(ws: Workspace) -> None:
@@ -179,7 +180,7 @@ def test_one_job_has_the_device_and_others_run_beside_it_in_the_order_of_asking(
 )
 def test_a_failed_job_tells_its_cause_and_what_to_do(ws: Workspace, how: str, cause: str) -> None:
     job = jobs.create(ws, "fail", "a failure", {"how": how})
-    status = jobs.wait(ws, job.id, 20)
+    status = jobs.wait(ws, job.id, PATIENCE_S)
     assert status.state == "failed"
     assert status.end is not None
     assert status.end.cause.startswith(cause)
@@ -189,7 +190,7 @@ def test_a_failed_job_tells_its_cause_and_what_to_do(ws: Workspace, how: str, ca
 
 def test_an_unknown_error_shows_the_end_of_its_traceback(ws: Workspace) -> None:
     job = jobs.create(ws, "fail", "a failure", {"how": "unknown"})
-    end = jobs.wait(ws, job.id, 20).end
+    end = jobs.wait(ws, job.id, PATIENCE_S).end
     assert end is not None
     assert end.evidence.endswith("ValueError: the moon is full")
     assert any("the moon is full" in line for line in jobs.log_tail(ws, job.id))
@@ -197,14 +198,14 @@ def test_an_unknown_error_shows_the_end_of_its_traceback(ws: Workspace) -> None:
 
 def test_an_exit_without_an_error_is_not_called_finished(ws: Workspace) -> None:
     job = jobs.create(ws, "fail", "a failure", {"how": "silent", "code": 0})
-    assert jobs.wait(ws, job.id, 20).state == "failed"
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "failed"
 
 
 def test_a_deaf_job_is_ended_once_its_grace_is_over(ws: Workspace) -> None:
     job = jobs.create(ws, "deaf", "deaf")
     pid = begun(job)
     jobs.stop(ws, job.id)
-    status = jobs.wait(ws, job.id, 20)
+    status = jobs.wait(ws, job.id, PATIENCE_S)
     assert status.state == "stopped"
     assert status.end is not None
     assert "was ended by force" in status.end.cause
@@ -217,7 +218,7 @@ def test_force_does_not_wait_for_the_grace(ws: Workspace, monkeypatch: pytest.Mo
     os.kill(pid, signal.SIGSTOP)  # deaf to everything but SIGKILL; its grace is 20 s
     started = time.monotonic()
     jobs.stop(ws, job.id, force=True)
-    status = jobs.wait(ws, job.id, 20)
+    status = jobs.wait(ws, job.id, PATIENCE_S)
     assert status.state == "stopped"
     assert (took_s := time.monotonic() - started) < 10, f"took {took_s:.1f} s"
 
@@ -225,7 +226,7 @@ def test_force_does_not_wait_for_the_grace(ws: Workspace, monkeypatch: pytest.Mo
 def test_a_term_signal_from_outside_is_a_stop_that_saves(ws: Workspace) -> None:
     job = jobs.create(ws, "walk", "a walk")
     os.kill(begun(job), signal.SIGTERM)
-    status = jobs.wait(ws, job.id, 20)
+    status = jobs.wait(ws, job.id, PATIENCE_S)
     assert status.state == "stopped"
     assert status.saved is not None
     assert status.saved.step == status.step
@@ -270,7 +271,7 @@ def test_a_killed_runner_is_replaced_by_whoever_looks_and_the_same_process_goes_
     assert state_of(ws, job) == "running"  # this look starts the next runner
     assert runner_pid(ws) != old
     (job.folder / "enough").touch()
-    assert jobs.wait(ws, job.id, 20).state == "finished"
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "finished"
     assert begun(job) == pid
 
 
@@ -287,7 +288,7 @@ def test_a_runner_that_took_over_still_ends_a_deaf_job(ws: Workspace) -> None:
     begun(job)
     kill(runner_pid(ws))
     jobs.stop(ws, job.id)
-    assert jobs.wait(ws, job.id, 20).state == "stopped"
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "stopped"
 
 
 @pytest.mark.parametrize("with_runner", [False, True], ids=["worker", "worker and runner"])
@@ -318,10 +319,10 @@ def test_a_lost_job_can_be_resumed(ws: Workspace) -> None:
     pid = begun(job)
     until(lambda: jobs.states(ws, job.id))
     kill(pid)
-    assert jobs.wait(ws, job.id, 20).resumable
+    assert jobs.wait(ws, job.id, PATIENCE_S).resumable
     (job.folder / "enough").touch()
     jobs.resume(ws, job.id)
-    assert jobs.wait(ws, job.id, 20).state == "finished"
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "finished"
 
 
 APP = """
@@ -355,7 +356,7 @@ def test_a_killed_app_changes_nothing(ws: Workspace) -> None:
     until(lambda: jobs.status(ws, job.id).step > step + 5)
     assert begun(job) == pid
     (job.folder / "enough").touch()
-    assert jobs.wait(ws, job.id, 20).state == "finished"
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "finished"
 
 
 def test_a_child_that_a_killed_job_leaves_neither_keeps_it_alive_nor_stays(ws: Workspace) -> None:
@@ -427,7 +428,7 @@ def test_no_job_is_forgotten_in_the_moment_when_the_runner_leaves(
 def test_the_runner_leaves_when_nothing_is_left_to_do(ws: Workspace) -> None:
     job = jobs.create(ws, "walk", "a walk")
     (job.folder / "enough").touch()
-    jobs.wait(ws, job.id, 20)
+    jobs.wait(ws, job.id, PATIENCE_S)
     until(lambda: processes_of(ws) == [])
     assert state_of(ws, job) == "finished"
     assert processes_of(ws) == [], "looking at a finished job starts nothing"

@@ -112,6 +112,15 @@ def test_a_stopped_run_has_saved_at_the_step_it_was_at(ws: Workspace, rig: Rig) 
     assert loras.list_finished(ws) == []
 
 
+def test_an_import_runs_as_a_job_and_names_its_dataset(ws: Workspace, rig: Rig) -> None:
+    job = jobs.create(ws, "import", "cats", {"source": str(rig.pictures()), "name": "cats"})
+    status = jobs.wait(ws, job.id, PATIENCE_S)
+    assert status.state == "finished", "\n".join(jobs.log_tail(ws, job.id))
+    assert status.end is not None
+    assert status.end.result == "datasets/cats"
+    assert len(list((ws.datasets / "cats").glob("*.png"))) == 5
+
+
 def test_settings_that_the_engine_refuses_make_no_run(ws: Workspace, rig: Rig) -> None:
     run = load_run(rig.folder() / "config.toml")
     with pytest.raises(SettingsError):

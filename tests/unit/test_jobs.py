@@ -386,6 +386,24 @@ def test_work_is_told_to_stay_offline_unless_its_kind_needs_the_network(
     )
 
 
+def test_what_a_trainer_sets_for_itself_reaches_nothing_that_is_started_later(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may have to start the next runner at a save."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("LORA_OFFLINE_FOR_THIS_JOB", "1")
+    monkeypatch.setenv("LORA_TOKEN", "the-token-of-the-app")
+    monkeypatch.setattr(spawn, "_kept", {})
+    spawn.keep_environment()
+    monkeypatch.setenv("OMP_NUM_THREADS_OF_THE_TRAINER", "1")
+    log = ws.root / "out.log"
+    show = "import os; print([k for k in os.environ if 'OFFLINE' in k or 'OF_THE_TRAINER' in k or k == 'LORA_TOKEN'])"
+    with log.open("wb") as out, spawn.detached([sys.executable, "-c", show], out, {}) as child:
+        child.wait(20)
+    assert log.read_text().strip() == "[]"
+
+
 def test_jobs_import_nothing_heavy() -> None:
     """Pages import this package; torch and its friends stay in the processes of jobs."""
     import subprocess

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lora_core import jobs
-from lora_core.errors import EngineError, LoraFileError
+from lora_core.errors import DiskFullError, EngineError, LoraFileError
 from lora_core.jobs import control, publish, reporter, requests
 from lora_core.jobs.liveness import Lock
 from lora_core.jobs.records import Status, read_status
@@ -250,3 +250,19 @@ def test_a_disk_without_links_gets_a_copy(
     target = publish.publish(ws, job, lora)
     assert target.name == "my LoRA 2.safetensors"
     assert target.read_bytes() == lora.read_bytes()
+
+
+def test_a_copy_that_fails_leaves_no_empty_lora(
+    ws: Workspace, job: jobs.Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_arguments: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    def full(*_arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publish.os, "link", no_links)
+    monkeypatch.setattr(publish.shutil, "copyfile", full)
+    with pytest.raises(DiskFullError):
+        publish.publish(ws, job, lora_file(job))
+    assert list(ws.loras.iterdir()) == []
