@@ -396,6 +396,7 @@ def test_a_status_of_rubbish_under_a_living_job_mends_itself(ws: Workspace) -> N
 def test_a_removed_status_of_a_dead_job_is_told_as_lost(ws: Workspace) -> None:
     job = jobs.create(ws, "walk", "a walk")
     pid = begun(job)
+    until(lambda: look.last_step(job.folder) > 0)
     os.kill(pid, signal.SIGSTOP)
     (job.folder / "status.json").unlink()
     kill(pid)
