@@ -19,7 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 import psutil
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-UP_WITHIN_S: Final = 60.0
+UP_WITHIN_S: Final = 120.0
 
 PAGE: Final = """
 import streamlit as st

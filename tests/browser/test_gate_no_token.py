@@ -92,7 +92,7 @@ def test_it_does_not_start_where_strangers_could_come_in(
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert ended.returncode != 0
