@@ -106,15 +106,14 @@ def train(
     from lora_core import planning
     from lora_core.runs import start_run
 
-    loaded = settings.read_run(config, dataset)
-    run = settings.with_values(loaded.run, _changes(changes or []))
+    loaded = settings.read_run(config, dataset, _changes(changes or []))
     ws = Workspace.open(workspace)
-    problems = planning.check(run, engine, ws)
+    problems = planning.check(loaded.run, engine, ws)
     if errors := [problem for problem in problems if problem.severity == "error"]:
         raise SettingsError(errors, what="The run was not started.")
     for note in [*loaded.notes, *(cli_text.problem_line(problem) for problem in problems)]:
         print(f"Note: {note}", file=sys.stderr)
-    _hand_over(ws, start_run(ws, run, engine=engine), wait=wait or not detach, as_json=as_json)
+    _hand_over(ws, start_run(ws, loaded.run, engine=engine), wait=wait or not detach, as_json=as_json)
 
 
 def _changes(given: Sequence[str]) -> dict[str, Any]:

@@ -67,8 +67,10 @@ class ConfigValues:
         return concern not in {"datasets", "subsets"}
 
 
-def read_config(table: Mapping[str, Any], folder: Path, reading: Reading) -> ConfigValues:
-    """The values of a config file; `reading` gets what is wrong with the others."""
+def read_config(
+    table: Mapping[str, Any], folder: Path, reading: Reading, changes: Mapping[str, Any]
+) -> ConfigValues:
+    """The values of a config file; `reading` gets what is wrong with the others. `changes` overrule it."""
     values = ConfigValues()
     arguments = {s.key: s for s in catalogue() if s.place == "argument"}
     fallbacks = {s.argument: s for s in catalogue() if s.argument is not None}
@@ -82,6 +84,8 @@ def read_config(table: Mapping[str, Any], folder: Path, reading: Reading) -> Con
         else:
             _read_other(key, value, values, reading)
     for s in catalogue():
+        if s.key in changes and values.whole_run(s.concern):
+            values.put(s, changes[s.key])
         if (
             s.place == "argument"
             and s.default is None

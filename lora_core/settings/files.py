@@ -20,7 +20,8 @@ from lora_core.errors import SettingsError
 from lora_core.settings import known
 from lora_core.settings._read import ConfigValues, Reading, read_config, read_dataset
 from lora_core.settings._toml import parse, read_text, write_lines, write_value
-from lora_core.settings.run import RunConfig, catalogue, concerns, placed_values
+from lora_core.settings._values import checked
+from lora_core.settings.run import RunConfig, catalogue, concerns, placed_values, with_values
 
 CONFIG_NAME: Final = "config.toml"
 DATASET_NAME: Final = "dataset.toml"
@@ -50,8 +51,14 @@ def load_run(config: Path, dataset: Path | None = None) -> RunConfig:
     return read_run(config, dataset).run
 
 
-def read_run(config: Path, dataset: Path | None = None) -> LoadedRun:
-    """As `load_run`, with the notes."""
+def read_run(
+    config: Path, dataset: Path | None = None, changes: Mapping[str, Any] | None = None
+) -> LoadedRun:
+    """As `load_run`, with the notes. `changes` are values that count in place of those in the files.
+
+    Raises:
+        SettingsError: it lists every problem; keys of `changes` must be settings and their values fit.
+    """
     table = parse(read_text(config), config.name)
     named = table.get("dataset_config")
     if dataset is None and isinstance(named, str) and named.strip():
@@ -59,9 +66,8 @@ def read_run(config: Path, dataset: Path | None = None) -> LoadedRun:
     if dataset is None and (config.parent / DATASET_NAME).is_file():
         dataset = config.parent / DATASET_NAME
     dataset_table = parse(read_text(dataset), dataset.name) if dataset is not None else None
-    return _read(
-        table, config.parent, dataset_table, dataset.parent if dataset is not None else config.parent
-    )
+    dataset_folder = dataset.parent if dataset is not None else config.parent
+    return _read(table, config.parent, dataset_table, dataset_folder, changes or {})
 
 
 def loads_run(config_text: str, dataset_text: str, folder: Path | None = None) -> RunConfig:
@@ -71,14 +77,18 @@ def loads_run(config_text: str, dataset_text: str, folder: Path | None = None) -
         SettingsError: it lists every problem of both texts.
     """
     start = folder or Path.cwd()
-    return _read(parse(config_text, CONFIG_NAME), start, parse(dataset_text, DATASET_NAME), start).run
+    return _read(parse(config_text, CONFIG_NAME), start, parse(dataset_text, DATASET_NAME), start, {}).run
 
 
 def _read(
-    config: Mapping[str, Any], config_folder: Path, dataset: Mapping[str, Any] | None, dataset_folder: Path
+    config: Mapping[str, Any],
+    config_folder: Path,
+    dataset: Mapping[str, Any] | None,
+    dataset_folder: Path,
+    changes: Mapping[str, Any],
 ) -> LoadedRun:
     reading = Reading()
-    values = read_config(config, config_folder, reading)
+    values = read_config(config, config_folder, reading, changes)
     if dataset is None:
         file = None
         reading.problem(
@@ -93,7 +103,7 @@ def _read(
     records = {name: model(**values.of(name)) for name, model in concerns().items() if values.whole_run(name)}
     reading.notes += _own_starting_values(values)
     run = RunConfig(**records, dataset=file, other=values.other)  # type: ignore[arg-type]  # one record per name
-    return LoadedRun(run, tuple(reading.notes))
+    return LoadedRun(with_values(run, changes), tuple(reading.notes))
 
 
 def _own_starting_values(values: ConfigValues) -> list[str]:
@@ -103,7 +113,7 @@ def _own_starting_values(values: ConfigValues) -> list[str]:
         f"{s.key} = {write_value(s.default)} (sd-scripts: {_or_unset(arguments[s.key][1])})"
         for s in catalogue()
         if s.place == "argument" and s.default is not None and s.key not in values.of(s.concern)
-        if s.default != arguments[s.key][1]
+        if s.default not in {arguments[s.key][1], checked(s, arguments[s.key][1]).value}
     ]
     return (
         [f"Not in the file, so this app's own starting values count: {', '.join(absent)}."] if absent else []

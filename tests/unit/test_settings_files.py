@@ -89,6 +89,15 @@ def test_a_note_tells_which_absent_values_are_not_those_of_sd_scripts(tmp_path: 
     assert "max_grad_norm" not in note
 
 
+def test_changes_count_in_place_of_the_files_and_may_fill_what_is_missing(tmp_path: Path) -> None:
+    changes = {"pretrained_model_name_or_path": Path("/other"), "seed": 7, "eps": 1e-6, "num_repeats": 3}
+    loaded = read_run(write(tmp_path, "seed = 1\n"), changes=changes)
+    assert loaded.run.model.pretrained_model_name_or_path == Path("/other")
+    assert (loaded.run.batch.seed, loaded.run.optimizer.eps) == (7, 1e-6)
+    assert loaded.run.dataset.datasets[0].subsets[0].num_repeats == 3
+    assert not any("seed = " in note for note in loaded.notes)
+
+
 def test_a_key_that_only_sd_scripts_has_is_kept_and_named_for_the_built_in_engine() -> None:
     text = (
         MODEL + 'noise_offset = 0.1\nclip_skip = 2\nnetwork_args = ["rank_dropout=0.1"]\nmax_timestep = 900\n'
