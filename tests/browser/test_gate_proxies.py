@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 pytestmark = pytest.mark.browser
 
 TOKEN = "token-of-the-tunnel-test"
-PATIENT_MS = 60_000  # a machine that trains in the next test draws slowly
+PATIENT_MS = 120_000  # a machine that trains in the next test draws slowly
 WAYS = [
     Way("kept", "http"),
     Way("kept", "https"),
@@ -138,6 +138,7 @@ def test_a_page_of_another_port_cannot_use_the_browser_s_cookie(
     # The same site to the browser: it sends the cookie along. Only the gate can tell the two apart.
     tunnel = Tunnel(server.port, Way("rewritten", "http"), certificate)
     context = chromium.new_context()
+    context.set_default_timeout(PATIENT_MS)
     page = context.new_page()
     page.goto(f"{tunnel.url}/?token={TOKEN}")
     expect(page.get_by_role("heading", name="Behind the gate")).to_be_visible(timeout=PATIENT_MS)

@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 pytestmark = pytest.mark.browser
 
-PATIENT_MS = 60_000  # a machine that trains in the next test draws slowly
+PATIENT_MS = 120_000  # a machine that trains in the next test draws slowly
 
 # Runs in the server and in every Python that it starts, before anything else of theirs.
 WATCH = """
