@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from launcher.environment import Environment
+from launcher.environment import Environment, site_packages
 from launcher.words import SetupError, say
 
 AXE_VERSION: Final = "4.14.1"
@@ -115,7 +115,9 @@ def find_axe(env: Environment, environ: Mapping[str, str]) -> Path | None:
     kept = env.folder / "axe" / f"axe-{AXE_VERSION}.min.js"
     if kept.is_file() or _fetch_axe(kept):
         return kept
-    return next(env.folder.glob("[Ll]ib/**/axe_playwright_python/axe.min.js"), None)
+    packages = site_packages(env.folder)
+    carried = packages / "axe_playwright_python" / "axe.min.js" if packages else None
+    return carried if carried and carried.is_file() else None
 
 
 def _fetch_axe(target: Path) -> bool:

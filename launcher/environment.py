@@ -141,6 +141,12 @@ class Environment:
         )
 
 
+def site_packages(folder: Path) -> Path | None:
+    """Where the packages of the environment in `folder` lie; None before there is one."""
+    found = (*folder.glob("lib/python3*/site-packages"), *folder.glob("Lib/site-packages"))
+    return next(iter(found), None)
+
+
 def check_venv_module() -> None:
     """Debian and Ubuntu split venv from Python; say so before a folder is made."""
     try:

@@ -7,16 +7,17 @@ this machine, and a folder that cannot be written.
 Not covered: choosing what to install.
 """
 
+import contextlib
 import os
 import re
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from launcher.environment import Environment
+from launcher.environment import Environment, site_packages
 from launcher.words import SetupError, StatusLine, duration
 
 DOWNLOAD: Final = re.compile(r"Downloading (\S+?)(?:\.metadata)? \(([\d.]+) (kB|MB|GB)\)")
@@ -71,7 +72,7 @@ def run_pip(env: Environment, arguments: Sequence[str], *, what: str) -> None:
         ) as process,
     ):
         file.write(f"\n$ pip {' '.join(arguments)}\n")
-        watcher = _Watcher(env.folder / "tmp")
+        watcher = _Watcher(env.folder)
         try:
             for line in process.stdout or ():
                 if line.startswith(CHANGES):
@@ -91,12 +92,12 @@ def run_pip(env: Environment, arguments: Sequence[str], *, what: str) -> None:
 class _Watcher:
     """Reads pip's lines as they come and keeps a status line moving between them."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, env: Path) -> None:
         self.lines: list[str] = []
-        self._scratch = scratch
+        self._env = env
         self._status = StatusLine()
-        self._doing, self._total_mb = "reading the package list", 0.0
-        self._started_s = self._since_s = time.monotonic()
+        self._describe: Callable[[], str] = lambda: "reading the package list"
+        self._started_s = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._redraw, daemon=True)
         self._thread.start()
@@ -104,28 +105,51 @@ class _Watcher:
     def take(self, line: str) -> None:
         self.lines.append(line.rstrip())
         if found := DOWNLOAD.search(line):
-            self._doing, self._total_mb = f"fetching {found[1]}", float(found[2]) * UNIT_MB[found[3]]
-            self._since_s = time.monotonic()
-        elif line.startswith(CHANGES):
-            self._doing, self._total_mb = "putting the packages in place", 0.0
+            self._describe = self._fetching(found[1], float(found[2]) * UNIT_MB[found[3]])
+        elif line.startswith("Installing collected packages:"):
+            self._describe = self._installing(line.count(",") + 1)
 
     def _redraw(self) -> None:
         while not self._over.wait(0.5):
-            self._status.show(f"      {self._describe()}")
+            passed = duration(time.monotonic() - self._started_s)
+            self._status.show(f"      {self._describe()}, {passed} so far")
 
-    def _describe(self) -> str:
-        passed_s = time.monotonic() - self._started_s
-        if self._total_mb < 20:  # a small file is there before anybody has read its numbers
-            return f"{self._doing}, {duration(passed_s)} so far"
-        done_mb = min(_largest_file_mb(self._scratch), self._total_mb)
-        rate = done_mb / max(time.monotonic() - self._since_s, 0.1)
-        left = f", about {duration((self._total_mb - done_mb) / rate)} left" if rate > 0.01 else ""
-        return f"{self._doing}: {done_mb:.0f} of {self._total_mb:.0f} MB, {rate:.1f} MB/s{left}"
+    def _fetching(self, name: str, total_mb: float) -> Callable[[], str]:
+        since_s = time.monotonic()
+
+        def describe() -> str:
+            if total_mb < 20:  # a small file is there before anybody has read its numbers
+                return f"fetching {name}"
+            done_mb = min(_largest_file_mb(self._env / "tmp"), total_mb)
+            rate = done_mb / max(time.monotonic() - since_s, 0.1)
+            left = f", about {duration((total_mb - done_mb) / rate)} left" if rate > 0.01 else ""
+            return f"fetching {name}: {done_mb:.0f} of {total_mb:.0f} MB, {rate:.1f} MB/s{left}"
+
+        return describe
+
+    def _installing(self, total: int) -> Callable[[], str]:
+        # pip is silent here. It writes a package's record last, so the records tell how many are in place.
+        since = time.time()
+
+        def describe() -> str:
+            done = min(_count_packages(self._env, since), total)
+            return f"putting the packages in place: {done} of {total}"
+
+        return describe
 
     def close(self) -> None:
         self._over.set()
         self._thread.join()
         self._status.clear()
+
+
+def _count_packages(env: Path, since: float) -> int:
+    """How many packages were put in place since this time (seconds since 1970)."""
+    packages, count = site_packages(env), 0
+    for record in packages.glob("*.dist-info/RECORD") if packages else ():
+        with contextlib.suppress(FileNotFoundError):  # pip takes the old ones away meanwhile
+            count += record.stat().st_mtime >= since
+    return count
 
 
 def _largest_file_mb(folder: Path) -> float:

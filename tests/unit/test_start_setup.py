@@ -217,6 +217,26 @@ def test_room_is_looked_for_on_the_disk_of_a_folder_that_is_not_there_yet(tmp_pa
         check_room(tmp_path / "a" / "b", 2**40)
 
 
+def test_the_status_line_tells_how_much_is_fetched_and_how_many_packages_are_in_place(tmp_path: Path) -> None:
+    watcher = pip_run._Watcher(tmp_path)
+    try:
+        (tmp_path / "tmp").mkdir()
+        (tmp_path / "tmp" / "torch.whl").write_bytes(bytes(5_000_000))
+        watcher.take("Downloading torch-2.13.0-cp311-cp311-linux_x86_64.whl (200.5 MB)\n")
+        assert watcher._describe().startswith(
+            "fetching torch-2.13.0-cp311-cp311-linux_x86_64.whl: 5 of 200 MB"
+        )
+        watcher.take("Installing collected packages: one, two, three\n")
+        assert watcher._describe() == "putting the packages in place: 0 of 3"
+        record = tmp_path / "lib" / "python3.11" / "site-packages" / "one-1.0.dist-info" / "RECORD"
+        record.parent.mkdir(parents=True)
+        record.write_text("")
+        os.utime(record, (time.time() + 5, time.time() + 5))
+        assert watcher._describe() == "putting the packages in place: 1 of 3"
+    finally:
+        watcher.close()
+
+
 @pytest.mark.parametrize(
     ("output", "why"),
     [
