@@ -21,6 +21,7 @@ from lora_core.workspace import read_json, write_json
 
 FORMAT: Final = 1
 NOTES_KEPT: Final = 50
+CHANGE_TIMEOUT_S: Final = 30.0  # a change takes milliseconds; on a machine with 20 busy processes, seconds
 
 State = Literal[
     "queued", "starting", "running", "pausing", "paused", "stopping", "finished", "stopped", "failed", "lost"
@@ -256,14 +257,14 @@ def changing(folder: Path) -> Iterator[None]:
     """Hold the right to change the job's state; read the status inside, then write it.
 
     Raises:
-        JobError: another process held it for 10 s.
+        JobError: another process held it for 30 s.
     """
     try:
-        lock = Lock.acquire(folder / "status.lock", timeout_s=10)
+        lock = Lock.acquire(folder / "status.lock", timeout_s=CHANGE_TIMEOUT_S)
     except TimeoutError as error:
         raise JobError(
             "The job was not changed.",
-            why="Another process has been changing it for more than 10 seconds.",
+            why="Another process has been changing it for more than 30 seconds.",
             fix="Try again. If it stays so, restart the computer.",
         ) from error
     with lock:
