@@ -6,11 +6,12 @@ of a run (see the Training page). Everything shown is read from files.
 
 import streamlit as st
 
-from lora_core import jobs
+from lora_core import jobs, projects
 from lora_core.workspace import Workspace
 from ui import demo_run, feedback, layout, next_step, notices, now, project, state
 
 REFRESH_S = 3.0
+TWO = 2
 
 WHERE = "Where you are"
 NOW = "What is happening now"
@@ -45,6 +46,22 @@ def _where(ws: Workspace) -> None:
     if last:
         lines.append(f"Done last: {feedback.spoken(now.sentence(*last))}")
     st.markdown("\n".join(f"- {line}" for line in lines))
+    _other_projects(ws, opened)
+
+
+def _other_projects(ws: Workspace, opened: project.Project | None) -> None:
+    known = projects.names(ws)
+    if opened is None or len(known) < TWO:
+        return
+    widget = f"project_{opened.name}"
+    st.session_state.setdefault(widget, opened.name)
+    st.selectbox(
+        "Open project",
+        known,
+        key=widget,
+        on_change=lambda: state.open_named(ws, st.session_state[widget]),
+        width=520,
+    )
 
 
 def _now(ws: Workspace, job_id: str | None) -> None:
@@ -78,6 +95,8 @@ def _button(ws: Workspace, step: next_step.Step, *, primary: bool) -> None:
     if not pressed:
         return
     run = step.run
+    if step.does == "new":
+        project.make(ws)
     if step.does == "demo":
         with st.spinner("Getting the demo ready. This takes a few seconds."):
             run = demo_run.start(ws)

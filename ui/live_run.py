@@ -33,11 +33,12 @@ def draw(ws: Workspace, job: Job) -> None:
         status = jobs.status(ws, job.id)
         if live and status.ended:
             st.rerun()  # the buttons outside of this part must show the end too
-        _state(job, status)
-        _figures(job)
-        _samples(job)
-        _notes(status)
-        _log(ws, job)
+        with feedback.user_errors():
+            _state(job, status)
+            _figures(job)
+            _samples(job)
+            _notes(status)
+            _log(ws, job, status)
 
     panel()
 
@@ -52,8 +53,11 @@ def _state(job: Job, status: Status) -> None:
             feedback.problem(name, why=cause, fix=fix)
         else:
             feedback.care(f"{cause} {fix}".strip(), title=name)
+    elif status.state in {"stopping", "pausing"}:
+        # Not the job's own message: that counts seconds down, and a countdown is pressure.
+        st.write(f"{name} It ends as soon as that is done, at the latest in about a minute.")
     else:
-        st.write(f"{name} {feedback.spoken(status.message)}")
+        st.write(name)
     share = min(1.0, status.step / status.total) if status.total else float(status.state == "finished")
     st.progress(share, text=progress_text(status))
 
@@ -161,9 +165,12 @@ def _notes(status: Status) -> None:
         st.markdown("\n".join(f"- {feedback.spoken(note)}" for note in dict.fromkeys(status.notes)))
 
 
-def _log(ws: Workspace, job: Job) -> None:
+def _log(ws: Workspace, job: Job, status: Status) -> None:
     box = st.expander("What the training program printed", key=f"log_{job.id}", on_change="rerun")
     with box:
         if box.open:
+            if status.end and status.end.evidence:
+                st.write("These lines tell the cause:")
+                st.code(status.end.evidence, language=None)
             lines = jobs.log_tail(ws, job.id, LOG_LINES)
             st.code("\n".join(lines) or "Nothing was printed.", language=None, height=320)

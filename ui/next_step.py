@@ -9,7 +9,7 @@ from typing import Final, Literal
 from lora_core.workspace import Workspace
 from ui import icons, layout, now, project
 
-Does = Literal["demo", "go"]
+Does = Literal["demo", "new", "go"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +35,9 @@ DEMO: Final = Step(
 OWN: Final = Step(
     says="Bring in your own pictures.", label="Go to my own pictures", icon=icons.DATASET, page=layout.DATASET
 )
+NEW: Final = Step(
+    says="Make another LoRA.", label="Make a new project", icon=icons.ADD, does="new", page=layout.TRAINING
+)
 _SETTINGS: Final = Step(
     says="Choose a base model and a dataset. Then start the training.", label="Go on with the training"
 )
@@ -42,6 +45,11 @@ _SETTINGS: Final = Step(
 
 def steps(ws: Workspace) -> tuple[Step, tuple[Step, ...]]:
     """The next step, and what else one may do."""
+    main, others = _steps(ws)
+    return main, (*others, NEW) if project.open_one(ws) else others
+
+
+def _steps(ws: Workspace) -> tuple[Step, tuple[Step, ...]]:
     live, last = now.running_job(ws), now.last_ended(ws)
     if live:
         job, _ = live

@@ -67,7 +67,7 @@ def _stop(ws: Workspace, job: Job, status: Status) -> None:
 def _force(ws: Workspace, job: Job, status: Status) -> None:
     saved = status.saved.step if status.saved else 0
     lost = f"the steps since step {saved}" if saved else "all steps"
-    feedback.note(f"The training was asked to stop. {feedback.spoken(status.message)}")
+    feedback.note("The training was asked to stop. It saves what it has learned, then it ends.")
     st.caption(f"If you cannot wait, end it at once. Then {lost} are lost.")
     if st.button("End it now without saving", key=f"force_{job.id}", icon=icons.FORCE):
         jobs.stop(ws, job.id, force=True)
