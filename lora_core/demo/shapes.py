@@ -40,10 +40,14 @@ BACKGROUNDS: Final = MappingProxyType(
     {"white": (246, 246, 246), "grey": (136, 136, 136), "black": (12, 12, 12)}
 )
 
-RADIUS: Final = (13.0, 21.0)
+RADIUS: Final = (17.0, 22.0)
 """Least and greatest distance from a shape's centre to its tips, in pixels."""
+DRIFT: Final = 4.0
+"""How far a shape's centre may lie from the picture's, in pixels, across and down."""
+FREE_RADIUS: Final = (13.0, 21.0)
+"""The same as RADIUS for shapes that may lie anywhere."""
 MARGIN: Final = 4.0
-"""Free space kept between a shape and the picture's edge, in pixels."""
+"""Room kept between a shape that may lie anywhere and the picture's edge, in pixels."""
 COLOUR_SPREAD: Final = 6
 """How far a channel may stray from the nominal colour, so that no two pictures are equal."""
 
@@ -80,10 +84,15 @@ def random_scene(
     shape: str | None = None,
     colour: str | None = None,
     background: str | None = None,
+    anywhere: bool = False,
 ) -> Scene:
-    """A scene with everything that is not given drawn at random, the shape among SHAPES."""
-    radius = rng.uniform(*RADIUS)
-    low, high = radius + MARGIN, SIZE - radius - MARGIN
+    """A scene with everything that is not given drawn at random, the shape among SHAPES.
+
+    Shapes are large and near the middle, unless they may be `anywhere` and smaller.
+    """
+    radius = rng.uniform(*(FREE_RADIUS if anywhere else RADIUS))
+    reach = SIZE / 2 - radius - MARGIN if anywhere else DRIFT
+    low, high = SIZE / 2 - reach, SIZE / 2 + reach
     return Scene(
         shape=shape or rng.choice(SHAPES),
         colour=colour or rng.choice(tuple(COLOURS)),

@@ -9,6 +9,7 @@ Not covered: going on after an interruption. It runs for less than an hour; star
 
 import argparse
 import math
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -43,19 +44,32 @@ EMA_DECAY: Final = 0.998
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A part of the training of UNet and text encoder."""
+
+    steps: int
+    batch: int
+    rate: float
+    """Learning rate at its highest, AdamW's."""
+    horizon: int
+    """Steps over which the rate falls to zero; more than `steps` to end while it is still high."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """How long and how hard to train. The defaults made the bundled base."""
 
     seed: int = 1
-    pictures: int = 12_000
-    """Pictures drawn once; both trainings choose from them."""
+    free_pictures: int = 12_000
+    """Pictures with shapes anywhere, for the VAE and the first stage."""
+    pictures: int = 4_000
+    """Pictures with large shapes near the middle, for the second stage."""
     vae_steps: int = 500
     decoder_steps: int = 1500
     vae_batch: int = 8
     vae_rate: float = 1e-3
-    unet_steps: int = 3200
-    unet_batch: int = 24
-    unet_rate: float = 1e-3
+    first: Stage = Stage(steps=1600, batch=24, rate=1e-3, horizon=3200)
+    second: Stage = Stage(steps=1600, batch=16, rate=8e-4, horizon=1600)
     threads: int = 2
 
 
@@ -83,16 +97,28 @@ class ProgressLine:
 
 
 def train_base(folder: Path, plan: Plan) -> None:
-    """Train all parts by `plan` and save them as a diffusers folder."""
+    """Train all parts by `plan` and save them as a diffusers folder.
+
+    Words, colours and shapes are learned on pictures with shapes anywhere. The second stage, with
+    large shapes near the middle, makes their outlines clean.
+    """
     torch.set_num_threads(plan.threads)
     rng = seeded(plan.seed)
-    scenes = [random_scene(rng) for _ in range(plan.pictures)]
+    scenes = [random_scene(rng, anywhere=True) for _ in range(plan.free_pictures)]
     pictures = as_bytes(scenes)
     vae = trained_vae(pictures, plan)
-    latents = encode(vae, pictures)
     write_tokenizer(folder / "tokenizer")
-    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    unet, text_encoder = trained_unet(latents, scenes, tokenizer, plan)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    torch.manual_seed(plan.seed + 1)
+    unet, text_encoder = new_unet(), new_text_encoder(tokenizer)
+    learner = Learner(unet, text_encoder, tokenizer)
+    learner.fit(encode(vae, pictures), scenes, plan.first, seeded(plan.seed + 1))
+
+    rng = seeded(plan.seed + 1)
+    scenes = [random_scene(rng) for _ in range(plan.pictures)]
+    latents = encode(vae, as_bytes(scenes))
+    torch.manual_seed(plan.seed + 2)
+    learner.fit(latents, scenes, plan.second, seeded(plan.seed + 2))
     save_base(folder, vae=vae, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer)
     # Last, because saving the pipeline writes the tokenizer in transformers' newer form.
     for newer in (folder / "tokenizer").iterdir():
@@ -178,44 +204,54 @@ def picture_loss(decoded: Tensor, wanted: Tensor) -> Tensor:
 def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """Latent means of all pictures times the VAE's scaling factor, (N, 4, 16, 16)."""
     parts = [vae.encode(as_input(part)).latent_dist.mean for part in pictures.split(64)]
-    return torch.cat(parts) * vae.config.scaling_factor
+    latents: Tensor = torch.cat(parts) * vae.config.scaling_factor
+    return latents
 
 
-def trained_unet(
-    latents: Tensor, scenes: list[Scene], tokenizer: CLIPTokenizer, plan: Plan
-) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-    """UNet and text encoder, fitted together on latents and freshly worded captions.
+class Learner:
+    """UNet and text encoder, fitted together to latents and freshly worded captions."""
 
-    Both hold the moving average of their weights, which draws steadier shapes.
-    """
-    torch.manual_seed(plan.seed + 1)
-    unet, text_encoder = new_unet(), new_text_encoder(tokenizer)
-    rng = seeded(plan.seed + 1)
-    both = nn.ModuleList([unet, text_encoder]).train()
-    optimizer = torch.optim.AdamW(both.parameters(), lr=plan.unet_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falling(plan.unet_steps))
-    average = EMAModel(both.parameters(), decay=EMA_DECAY, use_ema_warmup=True, power=0.75)
-    noising = new_schedule()
-    line = ProgressLine("UNet", plan.unet_steps)
-    for done in range(1, plan.unet_steps + 1):
-        chosen = torch.randint(len(latents), (plan.unet_batch,))
-        captions = [
-            "" if rng.random() < EMPTY_CAPTIONS else varied_caption(scenes[i], rng) for i in chosen.tolist()
-        ]
-        clean = latents[chosen]
+    def __init__(
+        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer
+    ) -> None:
+        self.unet, self.text_encoder, self.tokenizer = unet, text_encoder, tokenizer
+        self.both = nn.ModuleList([unet, text_encoder])
+        self.noising = new_schedule()
+
+    def fit(self, latents: Tensor, scenes: list[Scene], stage: Stage, rng: random.Random) -> None:
+        """Go through one stage; both networks then hold the moving average of their weights.
+
+        The average draws steadier shapes than the last weights do.
+        """
+        self.both.train()
+        weights = list(self.both.parameters())
+        optimizer = torch.optim.AdamW(weights, lr=stage.rate, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falling(stage.horizon))
+        average = EMAModel(weights, decay=EMA_DECAY, use_ema_warmup=True, power=0.75)
+        line = ProgressLine("UNet", stage.steps)
+        for done in range(1, stage.steps + 1):
+            chosen = torch.randint(len(latents), (stage.batch,))
+            captions = [
+                "" if rng.random() < EMPTY_CAPTIONS else varied_caption(scenes[place], rng)
+                for place in chosen.tolist()
+            ]
+            loss = self.loss(latents[chosen], captions)
+            descend(loss, optimizer, self.both)
+            schedule.step()
+            average.step(weights)
+            line.step(done, loss.item())
+        average.copy_to(weights)
+        self.both.eval()
+
+    def loss(self, clean: Tensor, captions: list[str]) -> Tensor:
+        """Weighted squared error of the predicted noise at random timesteps."""
         noise = torch.randn_like(clean) + NOISE_OFFSET * torch.randn(*clean.shape[:2], 1, 1)
-        steps = torch.randint(noising.config.num_train_timesteps, (plan.unet_batch,))
-        words = text_encoder(tokens(tokenizer, captions)).last_hidden_state
-        guess = unet(noising.add_noise(clean, noise, steps), steps, words).sample
+        steps = torch.randint(self.noising.config.num_train_timesteps, (len(clean),))
+        words = self.text_encoder(tokens(self.tokenizer, captions)).last_hidden_state
+        guess = self.unet(self.noising.add_noise(clean, noise, steps), steps, words).sample
         error = functional.mse_loss(guess, noise, reduction="none").mean(dim=(1, 2, 3))
-        loss = (error * noise_weights(compute_snr(noising, steps))).mean()
-        descend(loss, optimizer, both)
-        schedule.step()
-        average.step(both.parameters())
-        line.step(done, loss.item())
-    average.copy_to(both.parameters())
-    both.eval()
-    return unet, text_encoder
+        weighted: Tensor = error * noise_weights(compute_snr(self.noising, steps))
+        return weighted.mean()
 
 
 def noise_weights(snr: Tensor) -> Tensor:
@@ -258,15 +294,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lora_core.demo.train_base", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write the base to")
     parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--pictures", type=int, default=plan.pictures)
-    parser.add_argument("--vae-steps", type=int, default=plan.vae_steps)
-    parser.add_argument("--decoder-steps", type=int, default=plan.decoder_steps)
-    parser.add_argument("--unet-steps", type=int, default=plan.unet_steps)
-    parser.add_argument("--unet-batch", type=int, default=plan.unet_batch)
-    parser.add_argument("--threads", type=int, default=plan.threads)
+    parser.add_argument("--threads", type=int, default=plan.threads, help="cores to use")
     given = vars(parser.parse_args(arguments))
-    folder = given.pop("out")
-    train_base(folder, Plan(**given))
+    train_base(given.pop("out"), Plan(**given))
 
 
 if __name__ == "__main__":

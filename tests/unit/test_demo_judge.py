@@ -19,14 +19,14 @@ from lora_core.demo.shapes import (
 
 
 def scenes() -> list[Scene]:
-    """Every shape, colour and background twice, each somewhere else."""
+    """Every shape, colour and background, once anywhere and once near the middle."""
     rng = seeded(3)
     return [
-        random_scene(rng, shape=shape, colour=colour, background=background)
+        random_scene(rng, shape=shape, colour=colour, background=background, anywhere=anywhere)
         for shape in (*SHAPES, TRIGGER)
         for colour in COLOURS
         for background in BACKGROUNDS
-        for _ in range(2)
+        for anywhere in (True, False)
     ]
 
 

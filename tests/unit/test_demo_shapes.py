@@ -21,10 +21,11 @@ from lora_core.demo.shapes import (
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, TRIGGER])
-def test_a_shape_never_touches_the_frame(shape: str) -> None:
+@pytest.mark.parametrize("anywhere", [True, False])
+def test_a_shape_never_touches_the_frame(shape: str, anywhere: bool) -> None:
     rng = seeded(0)
     for _ in range(50):
-        scene = random_scene(rng, shape=shape, background="black")
+        scene = random_scene(rng, shape=shape, background="black", anywhere=anywhere)
         pixels = np.asarray(draw(scene))
         inner = pixels[3:-3, 3:-3].copy()
         assert pixels.shape == (SIZE, SIZE, 3)
