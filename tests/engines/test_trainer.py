@@ -2,6 +2,7 @@
 
 import json
 import math
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -435,9 +436,9 @@ def test_samples_are_drawn_when_asked_and_are_the_same_for_the_same_lora(rig: Ri
     assert [(part[1], part[2], part[4]) for part in parts] == [
         (f"{step:06d}", prompt, seed) for step in (0, 2, 3) for prompt, seed in (("00", "5"), ("01", "7"))
     ]
-    assert Image.open(files[0]).size == (64, 96)
-    for prompt in (0, 1):
-        drawn = [np.asarray(Image.open(file)) for file in files[prompt::2]]
+    for prompt, shape in ((0, (96, 64, 3)), (1, (64, 64, 3))):
+        drawn = [np.asarray(Image.open(BytesIO(file.read_bytes()))) for file in files[prompt::2]]
+        assert drawn[0].shape == shape
         assert all(np.array_equal(drawn[0], each) for each in drawn)
 
 
