@@ -81,7 +81,9 @@ class Problem:
 class SettingsError(LoraError):
     """A run cannot start; lists every problem at once."""
 
-    def __init__(self, problems: Sequence[Problem], *, what: str = "The settings cannot be used as they are.") -> None:
+    def __init__(
+        self, problems: Sequence[Problem], *, what: str = "The settings cannot be used as they are."
+    ) -> None:
         listed = " ".join(f"{p.setting}: {p.what}" if p.setting else p.what for p in problems)
         fixes = " ".join(dict.fromkeys(p.fix for p in problems))
         super().__init__(what, why=listed, fix=fixes)
