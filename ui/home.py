@@ -72,9 +72,10 @@ def _now(ws: Workspace, job_id: str | None) -> None:
     if status.ended:
         st.rerun()  # the next step is another one now
     st.write(feedback.spoken(now.sentence(job, status)))
-    share = min(1.0, status.step / status.total) if status.total else 0.0
     phase = f"{feedback.spoken(status.phase)}. " if status.phase else ""
-    st.progress(share, text=f"{phase}{now.step_words(status)}. {now.time_left(status)}.")
+    st.progress(
+        now.share_of(job, status), text=f"{phase}{now.step_words(job, status)}. {now.time_left(status)}."
+    )
 
 
 def _next(ws: Workspace) -> None:

@@ -58,13 +58,12 @@ def _state(job: Job, status: Status) -> None:
         st.write(f"{name} It ends as soon as that is done, at the latest in about a minute.")
     else:
         st.write(name)
-    share = min(1.0, status.step / status.total) if status.total else float(status.state == "finished")
-    st.progress(share, text=progress_text(status))
+    st.progress(now.share_of(job, status), text=progress_text(job, status))
 
 
-def progress_text(status: Status) -> str:
+def progress_text(job: Job, status: Status) -> str:
     """Done, total, rate and time left, in one line: `120 of 400 steps done. 5.2 steps a second. …`"""
-    parts = [now.step_words(status)]
+    parts = [now.step_words(job, status)]
     if not status.ended:
         if status.phase:
             parts.insert(0, feedback.spoken(status.phase))

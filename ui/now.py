@@ -4,10 +4,12 @@ Covered: the sentences of Home and the sidebar about jobs. Not covered: the live
 (see `ui/live_run.py`).
 """
 
+import json
 from typing import Final
 
 from lora_core import jobs
 from lora_core.jobs.kinds import KINDS
+from lora_core.jobs.look import last_step
 from lora_core.workspace import Workspace
 from ui import state
 
@@ -64,11 +66,39 @@ def sentence(job: jobs.Job, status: jobs.Status) -> str:
     return f"{name_of(job)} {STATE_WORDS[status.state]}{at}."
 
 
-def step_words(status: jobs.Status) -> str:
+def done_of(job: jobs.Job, status: jobs.Status) -> tuple[int, int | None]:
+    """How many units of its work are done, and of how many; the total is None while it is not known.
+
+    A training counts pictures in its status while it prepares them. Until its first step of this attempt is
+    done (there is no loss then) the steps are read from its own record.
+    """
+    if job.kind != "train" or status.ended or status.loss is not None:
+        return status.step, status.total
+    return last_step(job.folder), _planned(job)
+
+
+def _planned(job: jobs.Job) -> int | None:
+    try:
+        with (job.folder / "progress.jsonl").open("rb") as file:
+            total = json.loads(file.readline(4096)).get("total")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return total if isinstance(total, int) else None
+
+
+def share_of(job: jobs.Job, status: jobs.Status) -> float:
+    """How far it is, from 0 to 1."""
+    done, total = done_of(job, status)
+    return min(1.0, done / total) if total else float(status.state == "finished")
+
+
+def step_words(job: jobs.Job, status: jobs.Status) -> str:
     """How far it is: `120 of 400 steps done`."""
-    if status.total:
-        return f"{status.step} of {status.total} steps done"
-    return f"{state.counted(status.step, 'step')} done" if status.step else "Not one step is done yet"
+    unit = "step" if job.kind == "train" else "file"
+    done, total = done_of(job, status)
+    if total:
+        return f"{done} of {state.counted(total, unit)} done"
+    return f"{state.counted(done, unit)} done" if done else f"Not one {unit} is done yet"
 
 
 def time_left(status: jobs.Status) -> str:

@@ -49,5 +49,5 @@ def _line(ws: Workspace, job: Job) -> str:
     status = jobs.status(ws, job.id)
     loss = f" Loss {charts.short(status.loss)}." if status.loss is not None else ""
     name = feedback.spoken(f"“{job.name}”")
-    how = f"It {now.STATE_WORDS[status.state]}. {now.step_words(status)}."
+    how = f"It {now.STATE_WORDS[status.state]}. {now.step_words(job, status)}."
     return f"{name}, started {state.when(job.created)}. {how}{loss}"

@@ -115,7 +115,10 @@ def test_no_page_writes_html_from_data() -> None:
     def made(call: ast.Call) -> bool:
         return not (call.args and isinstance(call.args[0], ast.Name | ast.Constant))
 
-    assert [where for where, call, name in streamlit_calls() if name == "html" and made(call)] == []
+    found = [where for where, call, name in streamlit_calls() if name == "html" and made(call)]
+    # The one place that escapes what it is given; tests/app/test_pictures.py holds it to that.
+    assert [where for where in found if not where.startswith("pictures.py:")] == []
+    assert len(found) == 1
 
 
 def test_no_page_opens_html_in_markdown() -> None:
