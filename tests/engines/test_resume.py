@@ -222,3 +222,16 @@ def test_the_bare_command_prints_the_error_and_fails(rig: Rig) -> None:
     assert done.returncode == 1
     assert "optimizer_type" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_pictures_that_only_moved_to_another_folder_change_no_bit(rig: Rig, train: Trained) -> None:
+    whole = rig.folder("whole", max_train_steps=4)
+    train(whole)
+    stopped(rig, train, "parts", 2, max_train_steps=4)
+    moved = rig.root / "moved"
+    rig.pictures().rename(moved)
+    parts = rig.folder("parts", max_train_steps=4, subset={"image_dir": str(moved)})
+    ears = Ears()
+    train(parts, ears, resume=parts / "states" / "tiny-step00000002-state")
+    assert ears.notes == []
+    assert losses(parts) == losses(whole)

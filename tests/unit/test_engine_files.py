@@ -208,3 +208,18 @@ def test_what_differs_from_the_state_is_named() -> None:
     assert why_not_exact(before, before) == []
     reasons = why_not_exact(before, {"torch": "2.14.0", "threads": "2", "settings": "b", "device": "cpu"})
     assert reasons == ["torch was 2.13.0 and is 2.14.0", "the settings changed"]
+
+
+def test_what_a_killed_run_was_writing_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+    saves = Saves(tmp_path, SavingSettings())
+    saves.final_file().touch()
+    saves.state(3).mkdir(parents=True)
+    half_file, half_state = tmp_path / "checkpoints" / ".a.x.part", tmp_path / "states" / ".b.y.part"
+    half_file.touch()
+    half_state.mkdir()
+    (half_state / "lora.safetensors").touch()
+    saves.forget_halves()
+    assert not half_file.exists()
+    assert not half_state.exists()
+    assert saves.final_file().exists()
+    assert saves.state(3).exists()

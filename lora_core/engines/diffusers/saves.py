@@ -34,6 +34,14 @@ class Saves:
     def state(self, step: int) -> Path:
         return self.folder / "states" / f"{self.settings.output_name}-step{step:08d}-state"
 
+    def forget_halves(self) -> None:
+        """Remove what an earlier attempt was writing when it was killed."""
+        for half in (*self.folder.glob("checkpoints/.*.part"), *self.folder.glob("states/.*.part")):
+            if half.is_dir():
+                shutil.rmtree(half, ignore_errors=True)
+            else:
+                half.unlink(missing_ok=True)
+
     def epoch_due(self, epoch: int, epochs: int) -> bool:
         """True when a file is written after `epoch`; never after the last, which has the final file."""
         every = self.settings.save_every_n_epochs

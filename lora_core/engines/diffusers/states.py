@@ -151,7 +151,12 @@ def origin_of(run: RunConfig, accelerator: Accelerator, pictures: str) -> dict[s
     `pictures` stands for everything that is learned from.
     """
     device = accelerator.device
-    settings = [run.network, run.optimizer, run.schedule, run.batch, run.precision, run.dataset]
+    dataset = [
+        (table.model_dump(exclude={"subsets", "validation_split"}), len(table.subsets))
+        for table in run.dataset.datasets
+    ]
+    precision = run.precision.model_dump(exclude={"save_precision"})
+    settings = [run.network, run.optimizer, run.schedule, run.batch, precision, dataset]
     return {
         "machine": f"{platform.system()} {platform.machine()} {_processor()}",
         "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",

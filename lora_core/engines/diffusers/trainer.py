@@ -40,9 +40,11 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     """Train what `config.toml` and `dataset.toml` in `folder` say; see `Engine.train` for the promises."""
     dataset = folder / DATASET_NAME
     run = load_run(folder / CONFIG_NAME, dataset if dataset.is_file() else None)
-    if found := problems(run):
+    if found := [problem for problem in problems(run) if problem.severity == "error"]:
         raise SettingsError(found, what="This run was not started.")
     prompts = read_prompts(run)
+    saves = Saves(folder, run.saving)
+    saves.forget_halves()
     resume = resume or run.saving.resume
     state = states.load_state(resume) if resume else None
     reporter.phase("Reading the pictures")
@@ -64,6 +66,7 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
         pictures=pictures,
         plan=plan,
         learner=Learner(run, base, latents, plan, accelerator),
+        saves=saves,
         samples=Samples(base, prompts, folder / "samples", run.saving.output_name),
         origin=states.origin_of(run, accelerator, _pictures_digest(pictures, latents)),
     )
@@ -100,7 +103,11 @@ def _prepared(
 
 
 def _pictures_digest(pictures: Pictures, latents: Latents) -> str:
-    uses = [(latents.content(each), each.caption, each.dataset, each.subset) for each in pictures.training]
+    """Stands for what is learned from: another picture, cut, caption or order gives another text."""
+    uses = [
+        (latents.content(each), each.caption, each.dataset, each.subset.model_dump(exclude={"image_dir"}))
+        for each in pictures.training
+    ]
     return hashlib.sha256(repr(uses).encode()).hexdigest()
 
 
@@ -117,14 +124,14 @@ class Trainer:
         pictures: Pictures,
         plan: Plan,
         learner: Learner,
+        saves: Saves,
         samples: Samples,
         origin: dict[str, str],
     ) -> None:
         self._folder, self._run, self._reporter, self._accelerator = folder, run, reporter, accelerator
         self._pictures, self._plan, self._learner, self._samples = pictures, plan, learner, samples
-        self._origin = origin
+        self._saves, self._origin = saves, origin
         self._held_out = held_out_batches(run, pictures.held_out)
-        self._saves = Saves(folder, run.saving)
         self._average = LossAverage(plan.steps_per_epoch, [])
         self._pace: deque[float] = deque(maxlen=_PACE_STEPS)
         self._first = 0
@@ -247,7 +254,7 @@ class Trainer:
         if self._held_out and self._test_due(done, epoch, epoch_ends=epoch_ends):
             self._settle()
             self._log.validation(done, self._learner.validation_loss(self._held_out))
-        if self._sample_due(done, epoch, epoch_ends=epoch_ends) or self._reporter.take("sample"):
+        if self._reporter.take("sample") or self._sample_due(done, epoch, epoch_ends=epoch_ends):
             self._draw_samples(done)
         request = self._reporter.request()
         if request and done < self._plan.steps:
