@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainer_rig import Ears, Rig, Trained, records
+from trainer_rig import Ears, Rig, Trained, losses, records
 
 from lora_core.errors import EngineError, LoraFileError
 from lora_core.reporting import Ended
@@ -28,10 +28,6 @@ EVERYTHING: dict[str, Any] = {
     "dataset": {"batch_size": 2, "validation_split": 0.2},
     "subset": {"num_repeats": 4, "shuffle_caption": True, "keep_tokens": 1},
 }
-
-
-def losses(folder: Path) -> list[float]:
-    return [record["loss"] for record in records(folder)]
 
 
 def stopped(rig: Rig, train: Trained, name: str, step: int, **config: Any) -> Path:

@@ -225,3 +225,8 @@ def records(folder: Path, kind: str = "step") -> list[dict[str, Any]]:
     """The records of one kind in a run's progress.jsonl."""
     lines = (folder / "progress.jsonl").read_text("utf-8").splitlines()
     return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def losses(folder: Path) -> list[float]:
+    """The loss of every step of a run."""
+    return [record["loss"] for record in records(folder)]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
+from lora_core.engines.diffusers.metadata import VERSION
 from lora_core.engines.diffusers.samples import read_prompts
 from lora_core.engines.diffusers.saves import Saves
 from lora_core.engines.diffusers.states import Position, load_state, save_state, why_not_exact
@@ -223,3 +225,8 @@ def test_what_a_killed_run_was_writing_is_cleared_away_and_nothing_else(tmp_path
     assert not half_state.exists()
     assert saves.final_file().exists()
     assert saves.state(3).exists()
+
+
+def test_the_version_in_lora_files_is_the_project_s() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    assert project["project"]["version"] == VERSION

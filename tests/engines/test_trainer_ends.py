@@ -1,0 +1,152 @@
+"""How a run ends: saves, requests, bad input, numbers that are none."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from trainer_rig import Ears, Rig, Trained, records
+
+from lora_core.errors import CaptionError, DatasetError, EngineError, ModelError, SettingsError
+from lora_core.reporting import Ended
+
+
+def test_a_cut_off_picture_is_named_counted_and_costs_only_itself(
+    rig: Rig, train: Trained, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mixed"
+    good = rig.pictures()
+    folder.mkdir()
+    for file in good.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    data = (folder / "01.png").read_bytes()
+    (folder / "01.png").write_bytes(data[: len(data) // 2])
+    (folder / "02.png").write_bytes(b"nothing")
+    ears = Ears()
+    run = rig.folder(max_train_epochs=1, subset={"image_dir": str(folder)})
+    train(run, ears)
+    assert sum("01.png" in note for note in ears.notes) == 1
+    assert sum("02.png" in note for note in ears.notes) == 1
+    assert records(run, "start")[0]["steps_per_epoch"] == 3
+
+
+def test_when_every_picture_is_cut_off_the_run_is_refused(rig: Rig, train: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    data = (rig.pictures() / "01.png").read_bytes()
+    (folder / "01.png").write_bytes(data[: len(data) // 2])
+    run = rig.folder(subset={"image_dir": str(folder), "class_tokens": "x"})
+    with pytest.raises(DatasetError):
+        train(run)
+    assert not (run / "checkpoints").exists()
+
+
+def test_without_pictures_nothing_is_loaded(rig: Rig, train: Trained, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ears = Ears()
+    with pytest.raises(DatasetError):
+        train(rig.folder(subset={"image_dir": str(tmp_path / "empty")}), ears)
+    assert ears.phases == ["Reading the pictures"]
+
+
+def test_an_empty_caption_stops_the_run_before_anything_is_loaded(rig: Rig, train: Trained) -> None:
+    folder = rig.folder()
+    (rig.pictures() / "00.txt").write_bytes(b"")
+    ears = Ears()
+    with pytest.raises(CaptionError, match=r"00\.txt"):
+        train(folder, ears)
+    assert ears.phases == ["Reading the pictures"]
+
+
+def test_what_the_trainer_lacks_stops_the_run_first_of_all(rig: Rig, train: Trained) -> None:
+    ears = Ears()
+    with pytest.raises(SettingsError, match="optimizer_type"):
+        train(rig.folder(optimizer_type="Lion"), ears)
+    assert ears.phases == []
+
+
+def test_a_damaged_base_model_is_refused_by_name(rig: Rig, train: Trained, tmp_path: Path) -> None:
+    broken = tmp_path / "broken base"
+    shutil.copytree(rig.base, broken)
+    weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="broken base"):
+        train(rig.folder(pretrained_model_name_or_path=str(broken)))
+
+
+def test_a_request_to_stop_saves_a_state_and_ends_at_that_step(rig: Rig, train: Trained) -> None:
+    folder = rig.folder(max_train_steps=20)
+    ears = Ears(asks={3: "stop"})
+    with pytest.raises(Ended) as ended:
+        train(folder, ears)
+    assert (ended.value.request, ended.value.step) == ("stop", 3)
+    assert ears.files == [(folder / "states" / "tiny-step00000003-state", 3)]
+    assert len(records(folder)) == 3
+    assert not (folder / "checkpoints" / "tiny.safetensors").exists()
+
+
+def test_a_request_before_the_first_step_ends_without_a_state(rig: Rig, train: Trained) -> None:
+    folder = rig.folder()
+    with pytest.raises(Ended) as ended:
+        train(folder, Ears(asks={-1: "stop"}))
+    assert ended.value.step == 0
+    assert not (folder / "states").exists()
+
+
+def test_save_now_writes_a_lora_and_a_state_and_goes_on(rig: Rig, train: Trained) -> None:
+    folder = rig.folder(max_train_steps=4)
+    ears = Ears(takes={2: "save"})
+    final = train(folder, ears)
+    assert ears.files == [
+        (folder / "checkpoints" / "tiny-step00000002.safetensors", 2),
+        (folder / "states" / "tiny-step00000002-state", 2),
+        (final, 4),
+    ]
+
+
+def test_saves_in_between_have_the_names_and_cadence_of_sd_scripts(rig: Rig, train: Trained) -> None:
+    folder = rig.folder(
+        max_train_epochs=3,
+        save_every_n_epochs=1,
+        save_every_n_steps=3,
+        save_state=True,
+        dataset={"batch_size": 8},
+    )
+    train(folder)
+    per_epoch = records(folder, "start")[0]["steps_per_epoch"]
+    total = 3 * per_epoch
+    steps = {f"tiny-step{step:08d}" for step in range(3, total + 1, 3)}
+    names = {path.stem for path in (folder / "checkpoints").iterdir()}
+    assert names == {"tiny", "tiny-000001", "tiny-000002"} | steps
+    states = {path.name for path in (folder / "states").iterdir()}
+    ends = {*range(3, total + 1, 3), per_epoch, 2 * per_epoch, total}
+    assert states == {f"tiny-step{step:08d}-state" for step in ends}
+
+
+def test_a_loss_that_is_not_a_number_names_the_step_and_saves_nothing_after_it(
+    rig: Rig, train: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_core.engines.diffusers import learner
+
+    plain, calls = learner.loss, []
+
+    def broken(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return plain(predicted, target) * (math.nan if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(learner, "loss", broken)
+    folder = rig.folder(save_every_n_steps=1, save_state=True, dataset={"batch_size": 8})
+    with pytest.raises(EngineError, match="step 3"):
+        train(folder)
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {
+        "tiny-step00000001.safetensors",
+        "tiny-step00000002.safetensors",
+    }
+    assert all(
+        tensor.isfinite().all()
+        for file in folder.rglob("*.safetensors")
+        for tensor in load_file(file).values()
+    )
+    assert len(records(folder)) == 2
