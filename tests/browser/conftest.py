@@ -27,7 +27,10 @@ CHROMIUM_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrom
 AXE_TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE_VERSION: Final = "4.14.1"
 UP_WITHIN_S: Final = 60.0
+PATIENCE_MS: Final = 120_000  # a page takes a second; on a machine with ten times too much to do, this
 TALL: Final = 6000  # axe checks contrast and target size only for what is inside the window
+
+expect.set_options(timeout=60_000)
 
 Theme = Literal["light", "dark"]
 
@@ -179,7 +182,7 @@ def visit(chromium: Browser) -> Iterator["Callable[..., Page]"]:
         server: AppServer, path: str = "/", *, width: int = 1280, height: int = 900, theme: Theme = "light"
     ) -> Page:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.goto(f"{server.url}/?token={server.token}")
@@ -193,7 +196,7 @@ def visit(chromium: Browser) -> Iterator["Callable[..., Page]"]:
         context.close()
 
 
-def drawn(page: Page, timeout_ms: float = 30_000) -> None:
+def drawn(page: Page, timeout_ms: float = PATIENCE_MS) -> None:
     """Wait until the page has its title, the last item of the sidebar, and no script run going on."""
     expect(page.get_by_role("heading", level=1)).to_have_count(1, timeout=timeout_ms)
     expect(page.get_by_test_id("stSidebar").get_by_text("Help with this page")).to_have_count(

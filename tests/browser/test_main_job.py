@@ -1,4 +1,4 @@
-"""The main job as a new user does it: one button, a real training, seen through a killed server to its end."""
+"""The main job as a new user does it: one button, a real training, seen through a killed server to the end."""
 
 import json
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     at_kill = len(steps_on_disk(server))
     server.start()
     page.reload()
-    drawn(page, timeout_ms=60_000)
+    drawn(page)
     again = points(page, max(later, at_kill), SOON_MS)
     assert again > later
     seen = jobs.status(workspace, job.id)

@@ -47,6 +47,7 @@ def machine_known(app: AppServer) -> None:
     made.machine(Workspace.open(app.workspace))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("theme", THEMES)
 def test_nothing_speaks_against_the_empty_pages(
     app: AppServer, visit: Visit, objections: Callable[[Page], list[str]], theme: Theme
@@ -58,6 +59,7 @@ def test_nothing_speaks_against_the_empty_pages(
         assert objections(page) == [], path
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("theme", THEMES)
 def test_nothing_speaks_against_pages_with_finished_and_failed_runs(
     filled: AppServer, visit: Visit, objections: Callable[[Page], list[str]], theme: Theme
