@@ -86,7 +86,7 @@ class Environment:
         ask = "import sys; print(*sys.version_info[:2])"
         try:
             answer = subprocess.run(
-                [self.python, "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=True
+                [self.python, "-I", "-c", ask], capture_output=True, text=True, check=True
             )
             major, minor = answer.stdout.split()
         except (OSError, subprocess.SubprocessError, ValueError):

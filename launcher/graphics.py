@@ -93,7 +93,7 @@ def _ask_nvidia_smi(system: str) -> tuple[Gpu, ...]:
                 [program, f"--query-gpu={fields}", "--format=csv,noheader"],
                 capture_output=True,
                 text=True,
-                timeout=20,
+                timeout=60,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):

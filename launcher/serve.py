@@ -61,7 +61,7 @@ def port_free(address: str, port: int) -> bool:
 def signs_in(link: str) -> bool:
     """Does this app, with this workspace, answer at the link? It then sends a cookie and the way on."""
     parts = urlsplit(link)
-    connection = http.client.HTTPConnection(parts.hostname or LOOPBACK, parts.port, timeout=3)
+    connection = http.client.HTTPConnection(parts.hostname or LOOPBACK, parts.port, timeout=10)
     try:
         connection.request("GET", f"{parts.path or '/'}?{parts.query}")
         answer = connection.getresponse()
@@ -88,7 +88,6 @@ def sign_in_link(env: Environment, options: Options) -> str:
         env=options.environ(os.environ),
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     lines = answer.stdout.strip().splitlines()

@@ -109,9 +109,7 @@ def _install_torch(env: Environment, choice: TorchChoice, source: TorchSource) -
 def _installed_torch_label(env: Environment) -> str:
     """The label after the `+` of the installed torch's version, read without importing torch."""
     ask = "from importlib.metadata import version; print(version('torch').partition('+')[2])"
-    answer = subprocess.run(
-        [env.python, "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=False
-    )
+    answer = subprocess.run([env.python, "-I", "-c", ask], capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 

@@ -103,7 +103,7 @@ print(json.dumps({"version": version, "build": build, "gpu_answers": answers}))
 def ask_torch(python: Path, environ: dict[str, str]) -> TorchInstalled | None:
     """Import torch in the environment and let it say what it is; None when it cannot be imported."""
     answer = subprocess.run(
-        [python, "-c", ASK_TORCH], capture_output=True, text=True, env=environ, timeout=300, check=False
+        [python, "-c", ASK_TORCH], capture_output=True, text=True, env=environ, check=False
     )
     if answer.returncode != 0 or not answer.stdout.strip():
         return None

@@ -3,6 +3,7 @@
 The app is really started, by start.py in a process of its own, in the environment that runs the tests.
 """
 
+import contextlib
 import http.client
 import os
 import platform
@@ -198,9 +199,9 @@ class Start:
         self.lines.put(None)
 
     def read_until(self, text: str) -> str:
-        """The first line with the text. Fails when the program ends, or says nothing for a minute."""
+        """The first line with the text. Fails when the program ends, or says nothing for two minutes."""
         seen = ""
-        while (line := self.lines.get(timeout=60)) is not None:
+        while (line := self.lines.get(timeout=120)) is not None:
             seen += line
             if text in line:
                 return line
@@ -208,14 +209,14 @@ class Start:
 
     def run(self, *more: str, workspace: str = "workspace") -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            self.command(*more, workspace=workspace), capture_output=True, text=True, timeout=60, check=False
+            self.command(*more, workspace=workspace), capture_output=True, text=True, check=False
         )
 
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(20)
-        self.reader.join(20)
+            self.process.wait(60)
+        self.reader.join(60)
 
 
 def stand_in_environment(folder: Path) -> None:
@@ -243,12 +244,12 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Start, s
 
 def ask(link: str) -> http.client.HTTPResponse:
     parts = urlsplit(link)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-    connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
-    answer = connection.getresponse()
-    answer.read()
-    connection.close()
-    return answer
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer
 
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and links of a POSIX system")
@@ -291,7 +292,7 @@ def test_ctrl_c_closes_the_app_calmly(started: tuple[Start, str]) -> None:
     (server,) = psutil.Process(start.process.pid).children()
     start.process.send_signal(signal.SIGINT)
     assert "A training that runs goes on" in start.read_until("Closing the app.")
-    assert start.process.wait(30) == 0
+    assert start.process.wait(60) == 0
     assert port_free("127.0.0.1", start.port)
     assert not server.is_running()
 
@@ -309,7 +310,7 @@ def test_an_app_that_is_killed_is_reported_with_what_to_do(tmp_path: Path) -> No
         server.kill()
         start.read_until("The app ended by itself.")
         assert "-9" in start.read_until("Why:")
-        assert start.process.wait(30) == 1
+        assert start.process.wait(60) == 1
     finally:
         start.end()
 
