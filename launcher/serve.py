@@ -28,7 +28,7 @@ from launcher.environment import Environment
 from launcher.options import EVERY_ADDRESS, LOOPBACK, Options
 from launcher.words import ROOT, SetupError, say
 
-START_TIMEOUT_S: Final = 90.0
+START_TIMEOUT_S: Final = 180.0
 """Long, because the first start reads hundreds of packages from a disk that may be slow."""
 END_TIMEOUT_S: Final = 10.0
 
