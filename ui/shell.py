@@ -3,14 +3,20 @@
 Covered: which pages there are and in which order. Not covered: what they show.
 """
 
+from typing import Final
+
 import streamlit as st
 
+from lora_core.workspace import APP_ROOT
 from ui import feedback, help_page, home, layout, sidebar, state
+
+# A file of our own: for a Material icon the browser would ask another company's server for the picture.
+_TAB_ICON: Final = APP_ROOT / "static" / "icon.png"
 
 
 def render() -> None:
     """Draw the whole window. The work of every script run of Home.py."""
-    st.set_page_config(layout="wide")
+    st.set_page_config(layout="wide", page_icon=_TAB_ICON)
     layout.frame()
     steps = [st.Page(layout.script_of(page), title=page.title, icon=page.icon) for page in layout.STEPS]
     start = st.Page(home.draw, title=layout.HOME.title, icon=layout.HOME.icon, url_path="home", default=True)
