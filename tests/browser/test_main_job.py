@@ -1,4 +1,4 @@
-"""The main job as a new user does it: one button, a real training, seen through a killed server to the end."""
+"""The main job as a new user does it: one button, a real training, a killed server, the end."""
 
 import json
 from collections.abc import Callable

@@ -398,7 +398,8 @@ def test_what_a_trainer_sets_for_itself_reaches_nothing_that_is_started_later(
     spawn.keep_environment()
     monkeypatch.setenv("OMP_NUM_THREADS_OF_THE_TRAINER", "1")
     log = ws.root / "out.log"
-    show = "import os; print([k for k in os.environ if 'OFFLINE' in k or 'OF_THE_TRAINER' in k or k == 'LORA_TOKEN'])"
+    kept = "'OFFLINE' in k or 'OF_THE_TRAINER' in k or k == 'LORA_TOKEN'"
+    show = f"import os; print([k for k in os.environ if {kept}])"
     with log.open("wb") as out, spawn.detached([sys.executable, "-c", show], out, {}) as child:
         child.wait(20)
     assert log.read_text().strip() == "[]"
