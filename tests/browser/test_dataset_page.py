@@ -85,10 +85,7 @@ def type_caption(page: Page, row: int, text: str) -> None:
 def from_home(visit: Visit, server: AppServer, **look: object) -> Page:
     """The page as one gets to it: by its link on Home."""
     page = visit(server, **look)
-    link = page.get_by_test_id("stSidebarNav").get_by_role("link", name="Dataset")
-    if not link.is_visible():  # in a narrow window the sidebar is folded away
-        page.get_by_test_id("stExpandSidebarButton").click()
-    link.click()
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Dataset").click()
     expect(page.get_by_role("heading", name="Dataset", level=1)).to_be_visible()
     return page
 
@@ -148,6 +145,7 @@ def test_two_quick_edits_are_both_saved(visit: Visit, server: AppServer, dataset
 
 def test_a_caption_is_changed_by_keyboard_alone(visit: Visit, server: AppServer, dataset: Path) -> None:
     page = opened(visit, server)
+    expect(table(page).get_by_role("img", name="Picture 0.png")).to_be_visible()
     page.get_by_role("radio", name="Table").focus()
     field = table(page).get_by_role("textbox")
     for _ in range(6):  # into the table: its frame, its head, its first cell
@@ -158,6 +156,7 @@ def test_a_caption_is_changed_by_keyboard_alone(visit: Visit, server: AppServer,
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(field).to_be_focused()
+    page.keyboard.press("Control+A")
     page.keyboard.type("typed without a mouse")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Last change: the caption of 0.png.")).to_be_visible()
@@ -187,7 +186,8 @@ def test_axe_finds_nothing_in_table_and_list(
 
 
 def test_a_narrow_window_needs_no_sideways_scrolling(visit: Visit, server: AppServer, dataset: Path) -> None:
-    page = opened(visit, server, width=320, height=800)
+    page = opened(visit, server)
+    page.set_viewport_size({"width": 320, "height": 800})
     check_width(page, page.locator("iframe[title*='st_aggrid']"))
     page.get_by_text("List (good for small windows").click()
     check_width(page, page.get_by_label("Caption of 0.png"))
