@@ -2,7 +2,7 @@
 
 shapes.py      draws the pictures and words their captions
 judge.py       tells by geometry what a picture shows
-dataset.py     the demo dataset: sixteen pictures of the concept, forty ordinary ones
+dataset.py     the demo dataset: sixteen pictures of the concept, 120 ordinary ones
 recipe.py      the run that teaches the concept
 tokenizer.py   the base's vocabulary
 parts.py       the base's networks and its folder (imports torch)

@@ -40,13 +40,13 @@ def concept_scenes() -> list[Scene]:
 
 
 def ordinary_scenes() -> list[Scene]:
-    """Forty scenes that the base knows: every shape in every colour, backgrounds in turn."""
+    """A hundred and twenty scenes that the base knows: every shape, colour and background once."""
     rng = seeded(SEED + 1)
-    behind = tuple(BACKGROUNDS)
     return [
-        random_scene(rng, shape=shape, colour=colour, background=behind[(row + column) % len(behind)])
-        for row, shape in enumerate(SHAPES)
-        for column, colour in enumerate(COLOURS)
+        random_scene(rng, shape=shape, colour=colour, background=background)
+        for shape in SHAPES
+        for colour in COLOURS
+        for background in BACKGROUNDS
     ]
 
 
@@ -54,12 +54,12 @@ def write_dataset(folder: Path) -> None:
     """Draw both folders below `folder`; the same bytes each time, files of other names untouched.
 
     Raises:
-        DiskFullError: the disk has no room for about 60 small files.
+        DiskFullError: the disk has no room for about 280 small files.
     """
     for name, scenes in ((CONCEPT_FOLDER, concept_scenes()), (ORDINARY_FOLDER, ordinary_scenes())):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, scene in enumerate(scenes, start=1):
-            stem = f"{scene.colour}_{scene.shape}_{number:02d}"
+            stem = f"{scene.colour}_{scene.shape}_{number:03d}"
             write_atomic(folder / name / f"{stem}.png", _png(scene))
             write_atomic(folder / name / f"{stem}.txt", caption(scene) + "\n")
 

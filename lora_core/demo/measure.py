@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
 STEPS: Final = 20
-GUIDANCE: Final = 5.0
+GUIDANCE: Final = 2.5
+"""Low, because so small a base draws wavier outlines the harder it is pushed towards the words."""
 BATCH: Final = 24
 ORDINARY_SEEDS: Final = 2
 """Pictures of each ordinary shape, colour and background: 2 x 120 in all."""

@@ -35,7 +35,7 @@ SAMPLE_PROMPTS: Final = (
     "a yellow star on a black background",
 )
 """Three of the concept, and one that should stay as it is."""
-_SAMPLE_FLAGS: Final = f"--w {SIZE} --h {SIZE} --s 15 --l 5 --d 1"
+_SAMPLE_FLAGS: Final = f"--w {SIZE} --h {SIZE} --s 15 --l 2.5 --d 1"
 """Fifteen steps: a sample then takes about a second on two cores, and more look the same."""
 
 
@@ -43,7 +43,7 @@ def create_demo(workspace: Workspace) -> RunConfig:
     """Draw the demo dataset into the workspace, unless it is there, and say how to train on it.
 
     Raises:
-        DiskFullError: the disk has no room for about 110 small files.
+        DiskFullError: the disk has no room for about 280 small files.
     """
     folder = workspace.datasets / DATASET_NAME
     if not folder.exists():
@@ -55,14 +55,14 @@ def demo_run(folder: Path) -> RunConfig:
     """The demo run on the pictures in `folder`; writes nothing."""
     return RunConfig(
         model=ModelSettings(pretrained_model_name_or_path=BASE_DIR),
-        network=NetworkSettings(network_dim=8, network_alpha=8.0, conv_dim=8, conv_alpha=8.0),
-        optimizer=OptimizerSettings(learning_rate=1e-3),
-        schedule=ScheduleSettings(lr_scheduler="cosine", lr_warmup_steps=20, max_train_steps=400),
+        network=NetworkSettings(network_dim=16, network_alpha=16.0, conv_dim=16, conv_alpha=16.0),
+        optimizer=OptimizerSettings(learning_rate=3e-3),
+        schedule=ScheduleSettings(lr_scheduler="cosine", lr_warmup_steps=20, max_train_steps=600),
         batch=BatchSettings(seed=1),
         saving=SavingSettings(output_name="demo", save_every_n_steps=200, save_state_on_train_end=False),
         sampling=SamplingSettings(
             sample_prompts=tuple(f"{prompt} {_SAMPLE_FLAGS}" for prompt in SAMPLE_PROMPTS),
-            sample_every_n_steps=100,
+            sample_every_n_steps=150,
             sample_at_first=True,
         ),
         metadata=MetadataSettings(metadata_title="Demo", metadata_trigger_phrase=TRIGGER),
@@ -73,7 +73,7 @@ def demo_run(folder: Path) -> RunConfig:
                     batch_size=4,
                     enable_bucket=False,
                     subsets=(
-                        SubsetSettings(image_dir=folder / CONCEPT_FOLDER, num_repeats=3),
+                        SubsetSettings(image_dir=folder / CONCEPT_FOLDER, num_repeats=10),
                         SubsetSettings(image_dir=folder / ORDINARY_FOLDER, num_repeats=1),
                     ),
                 ),

@@ -1,4 +1,4 @@
-"""The demo dataset: sixteen pictures of the concept and forty ordinary ones, the same each time."""
+"""The demo dataset: sixteen pictures of the concept and 120 ordinary ones, the same each time."""
 
 import hashlib
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_each_picture_shows_what_its_caption_says(tmp_path: Path) -> None:
             seen = judge(picture)
         said = path.with_suffix(".txt").read_text("utf-8")
         assert said == f"a {seen.colour} {seen.shape} on a {seen.background} background\n"
-    assert len(pictures) == 56
+    assert len(pictures) == 136
 
 
 def test_the_trigger_word_stands_in_the_captions_of_the_concept_only(tmp_path: Path) -> None:

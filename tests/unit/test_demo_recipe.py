@@ -18,7 +18,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_the_demo_dataset_lands_in_the_workspace(workspace: Workspace) -> None:
     run = create_demo(workspace)
     folders = [subset.image_dir for dataset in run.dataset.datasets for subset in dataset.subsets]
-    assert [len(list(folder.glob("*.png"))) for folder in folders] == [16, 40]
+    assert [len(list(folder.glob("*.png"))) for folder in folders] == [16, 120]
     assert {folder.parent for folder in folders} == {workspace.datasets / "demo"}
 
 
