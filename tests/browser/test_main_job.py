@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import AppServer, drawn
+from app_server import AppServer, drawn
 from playwright.sync_api import Page, expect
 
 from lora_core import jobs, loras

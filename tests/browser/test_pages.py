@@ -7,7 +7,7 @@ from pathlib import Path
 
 import made_runs as made
 import pytest
-from conftest import AppServer, Theme, drawn, sideways
+from app_server import AppServer, Theme, drawn, sideways
 from playwright.sync_api import Page, expect
 
 from lora_core.workspace import Workspace
