@@ -22,7 +22,7 @@ from launcher.setup import prepare
 from launcher.words import ROOT, duration, say
 
 COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
-CLOSING: Final = re.compile(r"=+ .*\b(?:passed|failed|errors?|skipped|deselected|no tests ran)\b.* =+")
+CLOSING: Final = re.compile(r"(?:=+ )?(?:\d+ \w+.*|no tests ran) in [\d.]+s(?: \([\d:]+\))?(?: =+)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -100,6 +100,7 @@ def test_pytests_own_closing_line_is_kept_for_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", ["3 passed", "1 failed, 2 skipped", "1 error", "2 errors", "no tests ran"])
 def test_a_closing_line_is_known_by_its_words(words: str) -> None:
     assert testing.CLOSING.fullmatch(f"===== {words} in 4.10s =====")
+    assert testing.CLOSING.fullmatch(f"{words} in 431.20s (0:07:11)"), "with -q"
     assert not testing.CLOSING.fullmatch(f"FAILED tests/test_it.py - {words}")
 
 
