@@ -73,6 +73,7 @@ def _end_jobs(root: Path) -> None:
     for job in jobs.jobs(workspace):
         if not jobs.status(workspace, job.id).ended:
             jobs.stop(workspace, job.id, force=True)
+            jobs.wait(workspace, job.id, 60)
 
 
 @pytest.fixture(scope="session")
