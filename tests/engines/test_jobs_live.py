@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import job_rig
@@ -423,7 +424,7 @@ def test_no_job_is_forgotten_in_the_moment_when_the_runner_leaves(
         job = jobs.create(ws, "walk", "a walk", start=False)
         (job.folder / "enough").touch()
         spawn.ensure_runner(ws)
-        until(lambda job=job: (read := read_status(job.folder)) is not None and read.ended)  # type: ignore[misc]
+        until(partial(_has_ended, job.folder))
 
 
 def test_the_runner_leaves_when_nothing_is_left_to_do(ws: Workspace) -> None:
@@ -459,3 +460,8 @@ def test_ending_a_group_that_is_gone_does_nothing() -> None:
     with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as child:
         until(lambda: groups.reap(child) == 0)
     groups.end_group(child.pid, kill=True)
+
+
+def _has_ended(folder: Path) -> bool:
+    status = read_status(folder)
+    return status is not None and status.ended
