@@ -12,6 +12,7 @@ from typing import Any
 import anyio.to_thread
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
+from streamlit.runtime.pages_manager import PagesManager
 
 from lora_core import jobs
 from lora_core.errors import LoraError
@@ -20,6 +21,11 @@ from ui.gate import gate_middleware
 from ui.thumb_routes import picture_routes
 
 _LOG = logging.getLogger("lora.server")
+
+# Streamlit learns from the first `st.navigation` that we draw the pages ourselves. Until then it takes the
+# folder `pages/` for the old kind of app: a tab that asks a fresh server for /Dataset would get the bare page,
+# without sidebar and frame (1.67).
+PagesManager.uses_pages_directory = False
 
 
 def routes() -> list[BaseRoute]:

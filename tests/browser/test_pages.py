@@ -8,7 +8,7 @@ from pathlib import Path
 import made_runs as made
 import pytest
 from app_server import AppServer, Theme, drawn, sideways
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from lora_core.workspace import Workspace
 
@@ -233,3 +233,16 @@ def test_the_first_page_comes_at_once_and_the_server_stays_light(
     assert "torch" not in loaded
     assert server.rss_mib() < MEMORY_MIB
     assert first_s < FIRST_PAGE_S, f"the first page took {first_s:.1f} s"
+
+
+def test_a_fresh_server_asked_for_one_page_draws_its_frame_too(
+    start_app: Callable[[], AppServer], chromium: Browser
+) -> None:
+    server = start_app()
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{server.url}/Utilities?token={server.token}")  # no script has run on this server yet
+    drawn(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Utilities")
+    expect(page.get_by_test_id("stSidebarNav")).to_contain_text("Training")
+    context.close()
