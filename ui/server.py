@@ -23,7 +23,7 @@ from ui.thumb_routes import picture_routes
 _LOG = logging.getLogger("lora.server")
 
 # Streamlit learns from the first `st.navigation` that we draw the pages ourselves. Until then it takes the
-# folder `pages/` for the old kind of app: a tab that asks a fresh server for /Dataset would get the bare page,
+# folder `pages/` for the old kind of app: a tab that asks a fresh server for /Dataset would get the page
 # without sidebar and frame (1.67).
 PagesManager.uses_pages_directory = False
 
