@@ -15,14 +15,12 @@ from lora_core.settings import (
     DatasetSettings,
     MetadataSettings,
     ModelSettings,
-    NetworkSettings,
-    OptimizerSettings,
     RunConfig,
     SamplingSettings,
     SavingSettings,
-    ScheduleSettings,
     SubsetSettings,
 )
+from lora_core.settings.presets import PRESETS, read_preset
 from lora_core.workspace import Workspace
 
 BASE_DIR: Final = Path(__file__).resolve().parent / "base"
@@ -53,11 +51,8 @@ def create_demo(workspace: Workspace) -> RunConfig:
 
 def demo_run(folder: Path) -> RunConfig:
     """The demo run on the pictures in `folder`; writes nothing."""
-    return RunConfig(
+    run = RunConfig(
         model=ModelSettings(pretrained_model_name_or_path=BASE_DIR),
-        network=NetworkSettings(network_dim=16, network_alpha=16.0, conv_dim=16, conv_alpha=16.0),
-        optimizer=OptimizerSettings(learning_rate=3e-3),
-        schedule=ScheduleSettings(lr_scheduler="cosine", lr_warmup_steps=20, max_train_steps=600),
         batch=BatchSettings(seed=1),
         saving=SavingSettings(output_name="demo", save_every_n_steps=200, save_state_on_train_end=False),
         sampling=SamplingSettings(
@@ -80,3 +75,4 @@ def demo_run(folder: Path) -> RunConfig:
             )
         ),
     )
+    return read_preset(PRESETS / "demo.toml").applied(run)

@@ -1,3 +1,5 @@
+"""What the built-in trainer refuses, in which words, and before anything is loaded."""
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,3 +1,5 @@
+"""The LoRA layers: which modules of the UNet get one, under which names, and how they begin."""
+
 from collections import Counter
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Chance, noise and loss depend on seed, step and sample alone."""
+
 import numpy as np
 import torch
 from diffusers import DDPMScheduler

@@ -1,3 +1,5 @@
+"""The pictures of a run: what is read, what is left out and named, what is held back."""
+
 import json
 from collections import Counter
 from itertools import pairwise

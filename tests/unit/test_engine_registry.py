@@ -1,3 +1,5 @@
+"""The trainers are found by name, and finding one loads no torch."""
+
 import subprocess
 import sys
 from types import ModuleType

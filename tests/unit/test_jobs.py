@@ -1,3 +1,5 @@
+"""What one may do with jobs, and what each does to a job in each state."""
+
 import errno
 import os
 import sys

@@ -1,3 +1,5 @@
+"""From an exit code and a log to a cause in plain words."""
+
 import signal
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Records of jobs: every allowed change of state and no other, and rubbish in their files."""
+
 import ast
 import json
 import math

@@ -1,3 +1,5 @@
+"""Locks: who holds one, who cannot fake it, and when an owner counts as dead."""
+
 import json
 import multiprocessing
 import os

@@ -1,3 +1,5 @@
+"""Curves: read while they grow, thinned without losing their peaks, smoothed without a bias."""
+
 import json
 import math
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Runs: what is frozen when one starts, and what lists tell about them."""
+
 from pathlib import Path
 from typing import Any
 
