@@ -68,7 +68,7 @@ def unexpected(error: Exception) -> bool:
         fix="Load the page again. If it comes back, send the details below with your report.",
     )
     with st.expander(DETAILS):
-        st.code("".join(traceback.format_exception(error)), language=None)
+        st.code("".join(traceback.format_exception(error)), language=None, wrap_lines=True)
     return True
 
 

@@ -170,6 +170,6 @@ def _log(ws: Workspace, job: Job, status: Status) -> None:
         if box.open:
             if status.end and status.end.evidence:
                 st.write("These lines tell the cause:")
-                st.code(status.end.evidence, language=None)
+                st.code(status.end.evidence, language=None, wrap_lines=True)
             lines = jobs.log_tail(ws, job.id, LOG_LINES)
-            st.code("\n".join(lines) or "Nothing was printed.", language=None, height=320)
+            st.code("\n".join(lines) or "Nothing was printed.", language=None, wrap_lines=True)

@@ -30,7 +30,7 @@ def draw(ws: Workspace, parts: Parts) -> None:
     by_name = {one.path.name: one for one in found}
     with parts.do_it:
         st.write(f"You have {state.counted(len(found), 'LoRA file')}. They are in this folder:")
-        st.code(str(ws.loras), language=None)
+        st.code(str(ws.loras), language=None, wrap_lines=True)
         name = st.selectbox(
             "LoRA file to look at",
             list(by_name),
