@@ -9,12 +9,14 @@ from app_server import AppServer, drawn
 from playwright.sync_api import Page, expect
 
 from lora_core import jobs, loras
+from lora_core.demo import demo_run
 from lora_core.workspace import Workspace
 
 Visit = Callable[..., Page]
 SOON_MS = 300_000  # importing torch and loading the base on a busy machine
 END_MS = 900_000
 POINTS = "() => document.querySelector('.js-plotly-plot')?.data?.[0]?.x?.length ?? 0"
+TOTAL = demo_run(Path()).schedule.max_train_steps
 
 
 def steps_on_disk(server: AppServer) -> list[int]:
@@ -42,7 +44,7 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     # The plot gains points while the run goes on, and the samples from before the first step are there.
     first = points(page, 0, SOON_MS)
     later = points(page, first, SOON_MS)
-    expect(page.get_by_text("of 400 steps done").first).to_be_visible()
+    expect(page.get_by_text(f"of {TOTAL} steps done").first).to_be_visible()
     page.wait_for_function(
         "() => [...document.querySelectorAll('.pictures img')].filter(i => i.naturalWidth > 0).length >= 4",
         timeout=SOON_MS,
@@ -71,7 +73,7 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     # It finishes, and every step was done once.
     expect(page.get_by_role("button", name="Look at the finished LoRA")).to_be_visible(timeout=END_MS)
     expect(page.get_by_text("Training “demo” finished").first).to_be_visible()
-    assert steps_on_disk(server) == list(range(1, 401))
+    assert steps_on_disk(server) == list(range(1, TOTAL + 1))
     losses = page.evaluate("() => document.querySelector('.js-plotly-plot').data[1].y")
     assert losses[-1] < losses[0], "the smoothed loss did not fall"
     assert page.locator(".pictures figure").count() >= 4 * 4

@@ -50,10 +50,10 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     reporter.phase("Reading the pictures")
     pictures = read_pictures(run, reporter)
     reporter.phase("Loading the base model")
-    use_threads()
     # Frozen weights need no master copy in float32; the LoRA itself is always trained in it.
     unet_dtype = torch.bfloat16 if run.precision.mixed_precision == "bf16" else torch.float32
     base = load_base(run.model.pretrained_model_name_or_path, unet_dtype)
+    use_threads(base.unet.num_parameters())
     accelerator = new_accelerator(run, folder)
     latents = _prepared(run, base, pictures, accelerator, reporter, step=state.position.step if state else 0)
     pictures = pictures.without(picture for picture, _ in latents.problems)
