@@ -16,20 +16,17 @@ from lora_core.errors import Problem, SettingsError
 from lora_core.settings._description import Concern, Setting, settings_of
 from lora_core.settings._values import checked
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings, SubsetSettings
+from lora_core.settings.concern_model import ModelSettings
+from lora_core.settings.concern_network import NetworkSettings
+from lora_core.settings.concern_optimizer import OptimizerSettings
 from lora_core.settings.concern_output import (
     MetadataSettings,
     SamplingSettings,
     SavingSettings,
     ValidationSettings,
 )
-from lora_core.settings.concern_training import (
-    BatchSettings,
-    ModelSettings,
-    NetworkSettings,
-    OptimizerSettings,
-    PrecisionSettings,
-    ScheduleSettings,
-)
+from lora_core.settings.concern_schedule import ScheduleSettings
+from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
 
 
 class Recipe(Concern):
