@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tiny_models import tokenizer
 
 from lora_core.reporting import Progress, Request
 
-_WORDS = ("a", "cat", "dog", "red", "blue", "photo", "of", "sks", "tree", "house", ",")
 Trained = Callable[..., Path]
 """Trains a run folder in this process; see the fixture `train`."""
 
@@ -47,7 +47,7 @@ def write_base_model(folder: Path) -> None:
         attention_head_dim=4,
         cross_attention_dim=32,
     )
-    _write_tokenizer(folder / "tokenizer")
+    tokenizer(folder / "tokenizer")
     size = len(json.loads((folder / "tokenizer" / "vocab.json").read_text()))
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -84,36 +84,6 @@ def write_base_model(folder: Path) -> None:
         "vae": ["diffusers", "AutoencoderKL"],
     }
     (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
-
-
-def _write_tokenizer(folder: Path) -> None:
-    """CLIP's byte-pair form: every letter, every letter that ends a word, and a few whole words."""
-    folder.mkdir(parents=True)
-    letters = [chr(code) for code in (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))]
-    letters += [chr(256 + number) for number in range(256 - len(letters))]
-    tokens = letters + [letter + "</w>" for letter in letters]
-    merges = []
-    for word in _WORDS:
-        pieces = [*word[:-1], word[-1] + "</w>"]
-        while len(pieces) > 1:
-            pair = (pieces[0], pieces[1])
-            pieces[:2] = ["".join(pair)]
-            if pieces[0] not in tokens:
-                tokens.append(pieces[0])
-                merges.append(" ".join(pair))
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    settings = {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": 77,
-        "bos_token": "<|startoftext|>",
-        "eos_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>",
-        "unk_token": "<|endoftext|>",
-    }
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", "utf-8")
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
 
 
 @dataclass
