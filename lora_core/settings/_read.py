@@ -14,7 +14,8 @@ from lora_core.errors import Problem
 from lora_core.settings import known
 from lora_core.settings._description import Setting
 from lora_core.settings._values import checked, shown
-from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings, SubsetSettings
+from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
+from lora_core.settings.concern_subset import SubsetSettings
 from lora_core.settings.run import catalogue
 
 _LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")

@@ -1,4 +1,4 @@
-"""Settings of the images: one record per dataset, one per folder in it.
+"""Settings of the images: one record per dataset; those of its folders are in `concern_subset.py`.
 
 Covered: their types, hard limits, starting values and help. Not covered: reading images (see
 `lora_core.datasets`) and the levels of the file, which are merged while reading (see `files.py`).
@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from lora_core.settings._description import Advice, Concern, PathValue, as_tuple, described
+from lora_core.settings._description import Advice, Concern, as_tuple, described
+from lora_core.settings.concern_subset import SubsetSettings
 
 
 def _as_size(value: object) -> object:
@@ -29,78 +30,6 @@ def _as_size(value: object) -> object:
 Side = Annotated[int, Field(ge=16, le=16384)]
 SizeValue = Annotated[tuple[Side, Side], BeforeValidator(_as_size)]
 """Width and height in pixels; one number means a square."""
-
-
-class SubsetSettings(Concern):
-    """One folder of images."""
-
-    image_dir: PathValue = described(
-        ...,
-        label="Folder of images",
-        what="The folder that holds the images and their captions.",
-        why="Give each group of images a folder of its own, so that you can weigh them.",
-        level="basic",
-        place="subset",
-        part="target",
-    )
-    num_repeats: int = described(
-        1,
-        label="Repeats",
-        what="How often each image of this folder is used in one epoch.",
-        why="Raise it for a small folder, so that it counts as much as a large one.",
-        unit="times",
-        level="basic",
-        place="subset",
-        part="target",
-        ge=1,
-        advice=Advice(1, 100, "More repeats make an epoch longer, and give fewer saves to choose from."),
-    )
-    caption_extension: str = described(
-        ".txt",  # sd-scripts: .caption
-        label="Ending of caption files",
-        what="A caption file has the name of its image and this ending.",
-        why="Leave it at .txt.",
-        level="expert",
-        place="subset",
-        argument="caption_extension",
-    )
-    shuffle_caption: bool = described(
-        False,
-        label="Shuffle the tags",
-        what="Puts the tags of a caption in a new order each time it is used.",
-        why="Turn it on for captions made of tags. Leave it off for whole sentences.",
-        place="subset",
-        argument="shuffle_caption",
-    )
-    keep_tokens: int = described(
-        0,
-        label="Tags that stay in front",
-        what="So many tags at the start of a caption keep their place when tags are shuffled.",
-        why="Set it to 1 if each caption starts with your trigger word.",
-        unit="tags",
-        place="subset",
-        argument="keep_tokens",
-        ge=0,
-    )
-    caption_separator: str = described(
-        ",",
-        label="Sign between tags",
-        what="The sign that parts one tag from the next.",
-        why="Leave it as a comma.",
-        level="expert",
-        place="subset",
-        argument="caption_separator",
-    )
-    class_tokens: str | None = described(
-        None,
-        label="Caption for images that have none",
-        what="This text is used for an image without a caption file.",
-        why="Use it if all images of the folder show the same thing.",
-        place="subset",
-        part="target",
-    )
-    other: Mapping[str, Any] = Field(default_factory=dict)
-    """Keys of sd-scripts that are not described here, as they stood in the file."""
 
 
 class DatasetSettings(Concern):

@@ -32,6 +32,20 @@ class BatchSettings(Concern):
         ge=0,
         le=2**32 - 1,
     )
+    prior_loss_weight: float = described(
+        1.0,
+        label="Weight of the class images",
+        what="How much the images of the class count beside your own. At 1 both count the same.",
+        why="Lower it if the LoRA learns too little of your own images.",
+        ge=0,
+        advice=Advice(0, 1, "Above 1 the class images count more than your own."),
+    )
+    masked_loss: bool = described(
+        False,
+        label="Use masks",
+        what="Only what is white in the mask of an image is learned.",
+        why="Turn it on if you set a folder of masks.",
+    )
 
 
 class PrecisionSettings(Concern):
@@ -56,6 +70,21 @@ class PrecisionSettings(Concern):
         label="Keep images ready in memory",
         what="Turns each image into its small inner form once, before the first step.",
         why="Leave it on. It makes each step faster and saves memory on the card.",
+    )
+    cache_latents_to_disk: bool = described(
+        False,
+        label="Keep images ready on the disk",
+        what="Keeps the small inner form of each image in a file, for this run and the next.",
+        why="Turn it on for thousands of images. The next run then starts at once.",
+    )
+    vae_batch_size: int | None = described(
+        None,  # sd-scripts: 1
+        label="Images made ready at once",
+        what="How many images are turned into their inner form at once. If it is empty, the size decides.",
+        why="Set it to 1 if memory runs out before the first step.",
+        unit="images",
+        level="expert",
+        ge=1,
     )
     gradient_checkpointing: bool = described(
         False,

@@ -29,6 +29,7 @@ PROMPTS_NAME: Final = "sample_prompts.txt"
 
 _HEADER: Final = "# Settings of a LoRA training run. sd-scripts reads this file as it is.\n"
 _LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
+_NOT_BESIDE_MASKS: Final = frozenset({"is_reg", "alpha_mask"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,9 @@ def dump_dataset(run: RunConfig) -> str:
         blocks.append("\n".join(["[[datasets]]", *write_lines({**fields, **dataset.other})]) + "\n")
         for subset in dataset.subsets:
             fields = {k: getattr(subset, k) for k in type(subset).model_fields if k != "other"}
+            if subset.conditioning_data_dir is not None:
+                # sd-scripts knows no such key beside a folder of masks, not even with its starting value.
+                fields = {k: v for k, v in fields.items() if k not in _NOT_BESIDE_MASKS or v}
             blocks.append(
                 "\n".join(["[[datasets.subsets]]", *write_lines({**fields, **subset.other})]) + "\n"
             )
