@@ -39,8 +39,11 @@ GROUPS: Final = {
     "optimizer": "How it learns",
     "schedule": "How long it learns",
     "batch": "Batches and seed",
+    "text": "How captions are read",
+    "loss": "Noise, and how mistakes count",
     "datasets": "How pictures are used",
     "subsets": "Captions and repeats",
+    "model": "The base model",
     "precision": "Precision and memory",
     "saving": "What is saved",
     "sampling": "Sample pictures",
@@ -120,14 +123,18 @@ class _Fields:
                 st.checkbox(setting.label, key=widget, on_change=save)
             elif choices := setting.choices_for(self.opened.engine):
                 self._choice(setting, widget, save, [None, *choices] if setting.optional else [*choices])
-            elif setting.kind == "prompts":
+            elif setting.suggestions:
+                self._choice(setting, widget, save, [*setting.suggestions], other=True)
+            elif setting.kind in {"prompts", "paths"}:
                 st.text_area(setting.label, key=widget, on_change=save, height=120, width=FIELD_WIDTH_PX)
             else:
                 st.text_input(label_of(setting), key=widget, on_change=save, width=FIELD_WIDTH_PX)
             st.caption(meaning(setting))
             self._tell(setting, st.session_state[widget])
 
-    def _choice(self, setting: Setting, widget: str, save: "_Saver", options: list[Any]) -> None:
+    def _choice(
+        self, setting: Setting, widget: str, save: "_Saver", options: list[Any], *, other: bool = False
+    ) -> None:
         if st.session_state[widget] not in options:
             # Or Streamlit puts the first option in its place without a word.
             options.append(st.session_state[widget])
@@ -138,6 +145,7 @@ class _Fields:
             on_change=save,
             format_func=lambda choice: EMPTY if choice is None else str(choice),
             placeholder=EMPTY,
+            accept_new_options=other,
             width=FIELD_WIDTH_PX,
         )
 
@@ -199,7 +207,7 @@ def meaning(setting: Setting) -> str:
 
 def understood(setting: Setting, entered: Any) -> settings.Checked:
     """What a field holds, as the setting holds it; or the problem."""
-    if setting.kind == "prompts":
+    if setting.kind in {"prompts", "paths"}:
         lines = tuple(line.strip() for line in str(entered or "").splitlines() if line.strip())
         return settings.checked(setting, lines or None)
     if not isinstance(entered, str):
@@ -226,7 +234,7 @@ def shown(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list | tuple):
-        separator = "\n" if any(isinstance(item, str) for item in value) else ", "
+        separator = "\n" if any(isinstance(item, str | Path) for item in value) else ", "
         return separator.join(shown(item) for item in value)
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -19,8 +19,9 @@ Level = Literal["basic", "advanced", "expert"]
 Place = Literal["argument", "network_args", "optimizer_args", "lr_scheduler_args", "dataset", "subset"]
 Part = Literal["recipe", "target"]
 Kind = Literal[
-    "flag", "whole", "number", "steps_or_share", "text", "choice", "path", "pair", "size", "prompts"
-]
+    "flag", "whole", "number", "steps_or_share", "text", "choice", "path", "pair", "size", "prompts",
+    "numbers", "paths",
+]  # fmt: skip
 Scalar = bool | int | float | str
 
 BUILT_IN: Final = "diffusers"
@@ -52,6 +53,18 @@ PairValue = Annotated[tuple[float, float], BeforeValidator(as_tuple)]
 """Two numbers."""
 TextsValue = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 """Lines of text."""
+
+
+def _as_numbers(value: object) -> object:
+    # sd-scripts takes one number for a list of one, and so do people.
+    single = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value,) if single else as_tuple(value)
+
+
+NumbersValue = Annotated[tuple[float, ...], BeforeValidator(_as_numbers), Field(min_length=1)]
+"""One number or several."""
+PathsValue = Annotated[tuple[PathValue, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+"""One path or several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,8 @@ class Setting:
     choices: tuple[Scalar, ...] = ()
     engine_choices: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     """Engines that take fewer values than `choices`, or than the type allows."""
+    suggestions: tuple[Scalar, ...] = ()
+    """Values that a form offers where any other may be typed too."""
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
@@ -124,6 +139,7 @@ def described(
     engines: tuple[str, ...] = EVERY_ENGINE,
     families: tuple[str, ...] = EVERY_UNET_FAMILY,
     engine_choices: Mapping[str, tuple[Scalar, ...]] | None = None,
+    suggestions: tuple[Scalar, ...] = (),
     advice: Advice | None = None,
     argument: str | None = None,
     ge: float | None = None,
@@ -146,6 +162,7 @@ def described(
         "engines": engines,
         "families": families,
         "engine_choices": dict(engine_choices or {}),
+        "suggestions": suggestions,
         "advice": advice,
         "argument": argument,
         "ge": ge,
@@ -211,6 +228,8 @@ def _kind(inner: Any) -> tuple[Kind, tuple[Scalar, ...]]:
     if get_origin(inner) is Literal:
         return "choice", get_args(inner)
     bare_type = _bare(inner)
+    if get_args(bare_type)[1:] == (...,):
+        return ("numbers" if get_args(bare_type)[0] is float else "paths"), ()
     # The one other pair is of whole numbers with limits of their own: a size in pixels.
     return _SIMPLE_KINDS.get(bare_type, "size"), ()
 

@@ -36,6 +36,8 @@ class Reading:
         result = checked(setting, value)
         if result.problem is not None:
             self.problem(setting.key, result.problem.what, result.problem.fix, where)
+        if setting.kind == "paths" and result.value is not None:
+            return tuple(_from_folder(path, folder, setting) for path in result.value)
         return _from_folder(result.value, folder, setting) if isinstance(result.value, Path) else result.value
 
 
@@ -94,11 +96,6 @@ def read_config(
             and s.key not in values.of(s.concern)
         ):
             reading.problem(s.key, "It is missing.", f"Add the line {s.key} = … to the config file.")
-    if values.other.get("text_encoder_lr") is not None and values.of("network").get(
-        "network_train_unet_only", True
-    ):
-        del values.other["text_encoder_lr"]
-        reading.notes.append("text_encoder_lr is not used: only the image part is trained.")
     return values
 
 
@@ -130,12 +127,26 @@ def _read_list(place: str, value: Any, values: ConfigValues, reading: Reading) -
         if not sign or not key or (place != "network_args" and "=" in text):
             fix = "Write one text for each value, with one = in it."
             reading.problem(place, f"It holds {shown(item)}, which does not have the form key=value.", fix)
-        elif key not in settings:
+        elif key not in settings or _of_another_shape(settings[key], _literal(text)):
             values.other.setdefault(place, []).append(item)
         elif key in values.of(settings[key].concern):
             reading.problem(key, f"It is set twice in {place}.", f"Keep one of the texts with {key}.")
         else:
-            values.put(settings[key], reading.value(settings[key], _literal(text), Path(), f"In {place}: "))
+            taken = _as_text(settings[key], text) if place == "network_args" else _literal(text)
+            values.put(settings[key], reading.value(settings[key], taken, Path(), f"In {place}: "))
+
+
+def _as_text(setting: Setting, text: str) -> Any:
+    # sd-scripts hands network_args on as they stand: `0,1` is a text there and not two numbers.
+    if setting.kind in {"text", "choice"}:
+        return text
+    return {"true": True, "false": False}.get(text.lower(), _literal(text))
+
+
+def _of_another_shape(setting: Setting, value: Any) -> bool:
+    # Some optimizers take three betas, or two eps; they check what they get.
+    numbers = isinstance(value, list) and all(isinstance(item, int | float) for item in value)
+    return setting.place == "optimizer_args" and numbers and checked(setting, value).problem is not None
 
 
 def _literal(text: str) -> Any:

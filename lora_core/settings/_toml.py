@@ -114,8 +114,8 @@ def write_value(value: Any) -> str:
 
 
 def _write_item(item: Any) -> str:
-    if isinstance(item, str):
-        return _first_that_reads_back(item, "value = [{}, {}]\n")
+    if isinstance(item, str | Path):
+        return _first_that_reads_back(str(item), "value = [{}, {}]\n")
     return write_value(item)
 
 

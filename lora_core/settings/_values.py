@@ -26,6 +26,8 @@ _EXPECTED: Final = {
     "pair": "two numbers",
     "size": "one or two whole numbers of pixels, 16 or more",
     "prompts": "the path of a text file, or a list of prompts",
+    "numbers": "one number, or a list of numbers",
+    "paths": "a list of paths, as texts",
 }
 _LIMITS: Final = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
 _SHOWN_CHARACTERS: Final = 60
@@ -62,6 +64,10 @@ def parsed(setting: Setting, text: str) -> Checked:
         value = _number(typed, whole_only=setting.kind == "whole")
     elif setting.kind == "pair":
         value = [_number(part.strip(), whole_only=False) for part in typed.strip("()[]").split(",")]
+    elif setting.kind == "numbers":
+        value = [_number(part.strip(), whole_only=False) for part in typed.strip("()[]").split(",")]
+    elif setting.kind == "paths":
+        value = [line.strip() for line in typed.splitlines() if line.strip()]
     elif setting.kind == "prompts" and "\n" in typed:
         value = tuple(line.strip() for line in typed.splitlines() if line.strip())
     return checked(setting, value)

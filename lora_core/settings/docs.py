@@ -87,7 +87,10 @@ def _range(low: float | None, high: float | None) -> str:
 
 def _values(s: Setting) -> str:
     words = {"flag": "true or false", "whole": "whole number", "steps_or_share": "whole number or share"}
+    words |= {"numbers": "one number or several", "paths": "one path or several"}
     kind = ", ".join(f"`{c}`" for c in s.choices) if s.choices else words.get(s.kind, s.kind)
+    if s.suggestions:
+        kind = f"{kind}, such as {', '.join(f'`{c}`' for c in s.suggestions)}"
     parts = [kind, limits(s), s.unit, "may be left out" if s.optional else ""]
     return "; ".join(part for part in parts if part)
 

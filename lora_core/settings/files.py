@@ -137,10 +137,14 @@ def dump_config(run: RunConfig) -> str:
         s, value = placed.setting, placed.value
         if value is None or s.place in {"dataset", "subset"}:
             continue
+        if s.place == "network_args" and value == s.default:
+            continue  # LyCORIS takes some texts for "yes" by being there, `False` too
         if s.place == "argument":
             groups.setdefault(s.concern, {})[s.key] = value
         else:
-            lists[s.place].append(f"{s.key}={value!r}")
+            # sd-scripts hands network_args on as text and reads the others as Python.
+            text = str(value) if s.place == "network_args" else repr(value)
+            lists[s.place].append(f"{s.key}={text}")
     rest = dict(run.other)
     for name, concern in zip(_LISTS, ("network", "optimizer", "schedule"), strict=True):
         if items := [*lists[name], *rest.pop(name, [])]:

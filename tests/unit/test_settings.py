@@ -58,6 +58,8 @@ def another_value(s: Setting) -> Any:
         "text": "né \\u \"quoted\" 'x' #1",
         "path": Path("/a b/C\\new\\table"),
         "pair": (0.5, 0.96875),
+        "numbers": (0.5, 0.96875),
+        "paths": (Path("/a b/one"), Path("/a b/C\\new\\two")),
         "size": (640, 384),
         "prompts": ('a cat, "sitting"', "trigger --w 64 --h 64 --d 1"),
     }[s.kind]
