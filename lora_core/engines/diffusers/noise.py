@@ -1,21 +1,27 @@
-"""Chance, noise and loss: what one training sample is asked to predict.
+"""Chance and noise: what one training sample is asked to predict.
 
 Every random number of a run is drawn here or from `generator`, as a pure function of the run's
 seed, what it is for, the step and the sample. No stream is carried from step to step, so a run
 that was interrupted, resumed or given other workers draws exactly the same numbers.
 
-Covered: the counter-based generators, timesteps and noise, the epsilon loss of Ho et al. (2020).
-Not covered: v-prediction and loss weights, which would join `NoiseSchedule` and `loss`.
+The kinds of noise are those of sd-scripts at 48d368f, with one difference: what it draws once for
+a batch (the random strengths, the sizes of coarse noise and their common spread) is drawn here for
+each sample. With a batch of one the two are the same.
+
+Covered: the counter-based generators, timesteps, noise with offset, coarse layers and perturbation,
+epsilon and v targets. Not covered: how a mistake counts (see `losses.py`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lora_core.settings import LossSettings
 
 
 class Purpose(IntEnum):
@@ -28,6 +34,9 @@ class Purpose(IntEnum):
     VALIDATION = 5
     LATENT = 6
     SAMPLE = 7
+    FLIP = 8
+    CROP = 9
+    COLOR = 10
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
@@ -48,23 +57,89 @@ def normal(rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What chance decides for one batch."""
+    """What chance decides for one batch; float32, on the CPU until `to` is called."""
 
     timesteps: Tensor
     """int64, one per sample."""
     noise: Tensor
-    """float32, the shape of the latents."""
+    """(batch, channels, height, width), the shape of the latents."""
+    offset: Tensor | None = None
+    """(batch, channels, 1, 1): standard normal, times the share of `noise_offset` that is used."""
+    share: Tensor | None = None
+    """(batch, 1, 1, 1): that share, 1 unless it is random."""
+    coarse: Tensor | None = None
+    """The shape of the latents: layers of coarser noise, already weighed."""
+    perturbation: Tensor | None = None
+    """The shape of the latents: what the UNet sees and need not find, already scaled."""
+
+    def to(self, device: torch.device) -> "Draw":
+        """The same numbers on a device; from pinned memory the copy does not hold up the CPU."""
+        moved = {}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if value is not None and device.type == "cuda":
+                value = value.pin_memory().to(device, non_blocking=True)
+            moved[part.name] = value
+        return Draw(**moved)
 
 
-def draw(seed: int, step: int, first: int, shape: Sequence[int], timestep_count: int) -> Draw:
-    """Timesteps and noise of the batch whose first sample is number `first` of `step`.
+def draw(
+    seed: int,
+    step: int,
+    first: int,
+    shape: Sequence[int],
+    timestep_count: int,
+    settings: LossSettings | None = None,
+) -> Draw:
+    """Chance for the batch whose first sample is number `first` of `step`.
 
     The sample's number within its step decides, not its place in the batch: accumulation changes
     how samples are grouped, and must not change what they are.
     """
-    rngs = [generator(seed, Purpose.TRAINING, step, first + index) for index in range(shape[0])]
-    timesteps = [int(rng.integers(timestep_count)) for rng in rngs]
-    return Draw(torch.tensor(timesteps), torch.stack([normal(rng, shape[1:]) for rng in rngs]))
+    settings = settings or LossSettings()
+    samples = [
+        _sample(generator(seed, Purpose.TRAINING, step, first + index), shape[1:], timestep_count, settings)
+        for index in range(shape[0])
+    ]
+    return Draw(*(None if parts[0] is None else torch.stack(parts) for parts in zip(*samples, strict=True)))
+
+
+def _sample(
+    rng: np.random.Generator, shape: Sequence[int], timestep_count: int, settings: LossSettings
+) -> tuple[Tensor | None, ...]:
+    """The parts of a `Draw` for one sample; what is off draws nothing and comes last."""
+    highest = timestep_count if settings.max_timestep is None else settings.max_timestep
+    timestep = torch.tensor(int(rng.integers(settings.min_timestep or 0, highest)))
+    noise = normal(rng, shape)
+    offset = share = coarse = perturbation = None
+    if settings.noise_offset:
+        share = _share(rng, random=settings.noise_offset_random_strength)
+        offset = normal(rng, (shape[0], 1, 1))
+    if settings.multires_noise_iterations:
+        coarse = _coarse(rng, shape, settings.multires_noise_iterations, settings.multires_noise_discount)
+    if settings.ip_noise_gamma:
+        strength = settings.ip_noise_gamma * _share(rng, random=settings.ip_noise_gamma_random_strength)
+        perturbation = strength * normal(rng, shape)
+    return timestep, noise, offset, share, coarse, perturbation
+
+
+def _share(rng: np.random.Generator, *, random: bool) -> Tensor:
+    return torch.full((1, 1, 1), float(rng.random(dtype=np.float32)) if random else 1.0)
+
+
+def _coarse(rng: np.random.Generator, shape: Sequence[int], layers: int, discount: float) -> Tensor:
+    """Noise at sizes that shrink by a factor drawn from 2 to 4, each enlarged again and weaker."""
+    channels, height, width = shape
+    total = torch.zeros(channels, height, width)
+    for layer in range(layers):
+        shrink = (float(rng.random()) * 2 + 2) ** layer
+        small = (max(1, int(height / shrink)), max(1, int(width / shrink)))
+        noise = normal(rng, (1, channels, *small))
+        enlarged = torch.nn.functional.interpolate(noise, size=(height, width), mode="bilinear")
+        total += enlarged[0] * discount**layer
+        if 1 in small:
+            break
+    return total
 
 
 VALIDATION_TIMESTEPS: Final = 4
@@ -81,25 +156,49 @@ class NoiseSchedule:
     """The base model's own noise levels, on the device that trains."""
 
     def __init__(self, scheduler: Any, device: torch.device) -> None:
-        """`scheduler` is a diffusers scheduler; only its cumulative alphas are used."""
+        """`scheduler` is a diffusers scheduler; its cumulative alphas and prediction type are used."""
         kept = scheduler.alphas_cumprod.to(device=device, dtype=torch.float32)
         self._signal, self._noise = kept.sqrt(), (1 - kept).sqrt()
+        self.v_prediction: bool = scheduler.config.get("prediction_type") == "v_prediction"
+        snr = (self._signal / self._noise) ** 2
+        # A schedule with zero terminal SNR has one level without signal. Weights that divide by it
+        # take the level before in its place, as good a number as any that is not infinite.
+        self.snr = torch.where(snr > 0, snr, snr[snr > 0].min())
+        """Signal to noise ratio of each timestep, above 0."""
+        self.sigma = self._noise / self._signal
+        """Noise to signal of each timestep; infinite where there is no signal."""
 
     def __len__(self) -> int:
         return len(self._signal)
 
+    def noises(self, latents: Tensor, drawn: Draw, settings: LossSettings) -> tuple[Tensor, Tensor]:
+        """The noise to be found, and the noise that is added, which input perturbation makes another."""
+        noise = drawn.noise
+        if drawn.offset is not None and drawn.share is not None:
+            strength = drawn.share * (settings.noise_offset or 0.0)
+            if settings.adaptive_noise_scale is not None:
+                brightness = latents.mean(dim=(2, 3), keepdim=True).abs()
+                strength = (strength + settings.adaptive_noise_scale * brightness).clamp(min=0)
+            noise = noise + strength * drawn.offset
+        if drawn.coarse is not None:
+            noise = noise + drawn.coarse
+            noise = noise / noise.std(dim=(1, 2, 3), keepdim=True)
+        return noise, noise if drawn.perturbation is None else noise + drawn.perturbation
+
     def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """`latents` (batch, channels, height, width) as they look at `timesteps` (batch)."""
-        signal, level = (levels[timesteps].view(-1, 1, 1, 1) for levels in (self._signal, self._noise))
-        mixed: Tensor = signal * latents + level * noise
+        mixed: Tensor = self._at(self._signal, timesteps) * latents + self._at(self._noise, timesteps) * noise
         return mixed
 
-    def target(self, noise: Tensor) -> Tensor:
-        """What the UNet should answer: the noise itself (epsilon prediction)."""
-        return noise
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the UNet should answer: the noise, or the v of Salimans and Ho (2022)."""
+        if not self.v_prediction:
+            return noise
+        velocity: Tensor = (
+            self._at(self._signal, timesteps) * noise - self._at(self._noise, timesteps) * latents
+        )
+        return velocity
 
-
-def loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Squared error, averaged within each sample and then over the batch, in float32."""
-    per_sample: Tensor = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
-    return per_sample.mean()
+    @staticmethod
+    def _at(levels: Tensor, timesteps: Tensor) -> Tensor:
+        return levels[timesteps].view(-1, 1, 1, 1)
