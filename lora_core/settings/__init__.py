@@ -19,6 +19,7 @@ from lora_core.settings._description import (
 from lora_core.settings._toml import SIZE_LIMIT, parse, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
+from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
 from lora_core.settings.concern_network import NetworkSettings
 from lora_core.settings.concern_optimizer import OptimizerSettings
@@ -30,6 +31,7 @@ from lora_core.settings.concern_output import (
 )
 from lora_core.settings.concern_schedule import ScheduleSettings
 from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_text import TextSettings
 from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
 from lora_core.settings.files import (
     CONFIG_NAME,
@@ -76,6 +78,7 @@ __all__ = [
     "Kind",
     "Level",
     "LoadedRun",
+    "LossSettings",
     "MetadataSettings",
     "ModelSettings",
     "NetworkSettings",
@@ -92,6 +95,7 @@ __all__ = [
     "Setting",
     "SubsetSettings",
     "Target",
+    "TextSettings",
     "ValidationSettings",
     "catalogue",
     "checked",

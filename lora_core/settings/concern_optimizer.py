@@ -1,19 +1,37 @@
 """Settings of the optimizer: the rule that turns mistakes into changes.
 
-Covered: types, hard limits, starting values and help. Not covered: what goes with what (see
+Covered: types, hard limits, starting values and help. What is not described here stands in
+`optimizer_args` and goes to the optimizer as it is. Not covered: what goes with what (see
 `lora_core.planning`) and what files look like (see `files.py`).
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator
 
-from lora_core.settings._description import BUILT_IN, Advice, Concern, PairValue, described
+from lora_core.settings._description import Advice, Concern, PairValue, described
+
+OPTIMIZERS: Final = (
+    "AdamW",
+    "AdamW8bit",
+    "Adafactor",
+    "Prodigy",
+    "Lion",
+    "came_pytorch.CAME",
+    "AdamWScheduleFree",
+    "RAdamScheduleFree",
+    "SGDScheduleFree",
+)
+"""Optimizers with a name of their own in both engines; any other is named by its dotted path.
+
+CAME has no short name in sd-scripts, so it goes by its path, which both engines take.
+"""
+_KNOWN: Final = {**{name.lower(): name for name in OPTIMIZERS}, "": "AdamW", "came": "came_pytorch.CAME"}
 
 
 def _optimizer_name(value: object) -> object:
-    # sd-scripts compares without case and takes empty text as AdamW.
-    return "AdamW" if isinstance(value, str) and value.strip().lower() in {"", "adamw"} else value
+    # sd-scripts compares its own names without case and takes empty text as AdamW.
+    return _KNOWN.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 class OptimizerSettings(Concern):
@@ -22,9 +40,10 @@ class OptimizerSettings(Concern):
     optimizer_type: Annotated[str, BeforeValidator(_optimizer_name)] = described(
         "AdamW",
         label="Optimizer",
-        what="The rule that turns each mistake into a small change of the LoRA.",
-        why="AdamW is a safe choice. There is no need to change it.",
-        engine_choices={BUILT_IN: ("AdamW",)},
+        what="The rule that turns each mistake into a small change of the LoRA. "
+        "Any rule of torch, or the full path of another one, can be typed in too.",
+        why="AdamW is a safe choice. Prodigy finds the rate by itself: set the learning rate to 1 for it.",
+        suggestions=OPTIMIZERS,
     )
     learning_rate: float = described(
         1e-4,  # sd-scripts: 2e-6, at which nothing is learned
@@ -52,28 +71,39 @@ class OptimizerSettings(Concern):
         level="expert",
         ge=0,
     )
-    weight_decay: float = described(
-        0.01,
+    scale_weight_norms: float | None = described(
+        None,
+        label="Limit for the weights",
+        what="Keeps each layer of the LoRA below this size after each step. If it is empty, there is none.",
+        why="Set it to 1 if the pictures get harsh, or if you want to mix the LoRA with others.",
+        level="expert",
+        gt=0,
+        advice=Advice(0.5, 5, "1 is a good start."),
+    )
+    weight_decay: float | None = described(
+        None,
         label="Weight decay",
-        what="Pulls the LoRA back to zero by a tiny bit at each step.",
+        what="Pulls the LoRA back to zero by a tiny bit at each step. "
+        "If it is empty, the optimizer's own value is used: 0.01 for AdamW.",
         why="A higher value can help against learning the pictures by heart.",
         level="expert",
         place="optimizer_args",
         ge=0,
         advice=Advice(0, 0.2, "Common values go from 0 to 0.2."),
     )
-    betas: PairValue = described(
-        (0.9, 0.999),
+    betas: PairValue | None = described(
+        None,
         label="Betas",
-        what="How long the optimizer looks back. There are two numbers, both from 0 to below 1.",
+        what="How long the optimizer looks back. There are two numbers, both from 0 to below 1. "
+        "If it is empty, its own are used.",
         why="Leave them as they are, unless a recipe names them.",
         level="expert",
         place="optimizer_args",
     )
-    eps: float = described(
-        1e-8,
+    eps: float | None = described(
+        None,
         label="Epsilon",
-        what="A tiny number that keeps the optimizer from dividing by zero.",
+        what="A tiny number that keeps the optimizer from dividing by zero. If it is empty, its own is used.",
         why="Leave it as it is.",
         level="expert",
         place="optimizer_args",

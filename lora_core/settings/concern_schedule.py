@@ -1,12 +1,13 @@
 """Settings of how long a run is, and how the learning rate moves through it.
 
-Covered: types, hard limits, starting values and help. Not covered: what goes with what (see
+Covered: types, hard limits, starting values and help. What is not described here stands in
+`lr_scheduler_args` and goes to the schedule as it is. Not covered: what goes with what (see
 `lora_core.planning`) and what files look like (see `files.py`).
 """
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
-from lora_core.settings._description import BUILT_IN, Advice, Concern, described
+from lora_core.settings._description import SD_SCRIPTS, Advice, Concern, described
 
 Scheduler = Literal[
     "constant",
@@ -18,9 +19,11 @@ Scheduler = Literal[
     "inverse_sqrt",
     "cosine_with_min_lr",
     "warmup_stable_decay",
+    "rex",
     "piecewise_constant",
     "adafactor",
 ]
+_NOT_IN_SD_SCRIPTS: Final = ("rex",)
 
 
 class ScheduleSettings(Concern):
@@ -31,7 +34,17 @@ class ScheduleSettings(Concern):
         label="Course of the learning rate",
         what="Says how the rate moves. Cosine lets it sink slowly to zero. Constant keeps it as it is.",
         why="Cosine ends calmly. Take constant if you want to go on training later.",
-        engine_choices={BUILT_IN: ("constant", "constant_with_warmup", "cosine")},
+        engine_choices={
+            SD_SCRIPTS: tuple(name for name in get_args(Scheduler) if name not in _NOT_IN_SD_SCRIPTS)
+        },
+    )
+    lr_scheduler_type: str | None = described(
+        None,
+        label="Another course of the rate",
+        what="The name of a schedule of torch, or the full path of another one. "
+        "If it is set, the course above is not used.",
+        why="Leave it empty, unless a recipe names one.",
+        level="expert",
     )
     lr_warmup_steps: int | float = described(
         0,
@@ -41,6 +54,54 @@ class ScheduleSettings(Concern):
         why="A short warm-up of 5 percent can make the start calmer.",
         unit="steps, or a share from 0.0 to 1.0",
         ge=0,
+    )
+    lr_decay_steps: int | float = described(
+        0,
+        label="Time of the fall at the end",
+        what="How long the rate falls at the end. It counts for warmup_stable_decay only. "
+        "It is written like the warm-up.",
+        why="A fifth of the run is a good start: 0.2.",
+        unit="steps, or a share from 0.0 to 1.0",
+        level="expert",
+        ge=0,
+    )
+    lr_scheduler_num_cycles: int = described(
+        1,
+        label="Cycles of the rate",
+        what="How often the rate falls and starts anew. It counts for courses with a cosine in them.",
+        why="More cycles can help a long run out of a dead end.",
+        unit="cycles",
+        level="expert",
+        ge=1,
+        advice=Advice(1, 10, "Few cycles are enough."),
+    )
+    lr_scheduler_power: float = described(
+        1.0,
+        label="Power of the fall",
+        what="The shape of the fall for polynomial: 1 is a straight line, 2 falls faster at first.",
+        why="Leave it at 1, unless a recipe names it.",
+        level="expert",
+        gt=0,
+        advice=Advice(0.5, 4, "1 and 2 are common."),
+    )
+    lr_scheduler_timescale: int | None = described(
+        None,
+        label="Time scale of inverse_sqrt",
+        what="How slow the rate falls for inverse_sqrt. If it is empty, the steps of the warm-up are used.",
+        why="Leave it empty, unless a recipe names it.",
+        unit="steps",
+        level="expert",
+        ge=1,
+    )
+    lr_scheduler_min_lr_ratio: float | None = described(
+        None,
+        label="Lowest rate",
+        what="Where the fall ends, as a share of the learning rate: 0.1 is a tenth of it. It counts for "
+        "cosine_with_min_lr, warmup_stable_decay and rex.",
+        why="Set it if the last steps should still teach a little.",
+        level="expert",
+        ge=0,
+        le=1,
     )
     max_train_epochs: int | None = described(
         None,

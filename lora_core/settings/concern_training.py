@@ -9,7 +9,7 @@ own defaults are noted where they would spoil a run, and are therefore always wr
 
 from typing import Literal
 
-from lora_core.settings._description import BUILT_IN, Advice, Concern, described
+from lora_core.settings._description import Advice, Concern, described
 
 
 class BatchSettings(Concern):
@@ -54,10 +54,9 @@ class PrecisionSettings(Concern):
     mixed_precision: Literal["no", "fp16", "bf16"] = described(
         "no",
         label="Precision while training",
-        what="bf16 uses half the memory and is faster on newer cards. "
+        what="bf16 uses half the memory and is faster on newer cards. fp16 is for older cards. "
         "With no, all is kept in full, which works on any machine.",
         why="Take bf16 if your card can do it. On a CPU take no.",
-        engine_choices={BUILT_IN: ("no", "bf16")},
     )
     save_precision: Literal["float", "fp16", "bf16"] = described(
         "fp16",  # sd-scripts: full precision, a file of twice the size
@@ -91,4 +90,19 @@ class PrecisionSettings(Concern):
         label="Save memory by working twice",
         what="Forgets steps in between and works them out again when they are needed.",
         why="Turn it on if the memory of your card is too small. Each step then takes longer.",
+    )
+    fp8_base: bool = described(
+        False,
+        label="Keep the base model in 8 bits",
+        what="Halves the memory of the base model once more. It needs a newer card, and bf16 or fp16.",
+        why="Turn it on if the model does not fit on your card. Very fine detail may suffer.",
+        level="expert",
+    )
+    torch_compile: bool = described(
+        False,
+        label="Build the model for your machine",
+        what="Has the model turned into faster code. That takes minutes at first, so it is done only "
+        "if the time left is worth it.",
+        why="Try it for long runs.",
+        level="expert",
     )

@@ -16,6 +16,7 @@ from lora_core.errors import Problem, SettingsError
 from lora_core.settings._description import Concern, Setting, settings_of
 from lora_core.settings._values import checked
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
+from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
 from lora_core.settings.concern_network import NetworkSettings
 from lora_core.settings.concern_optimizer import OptimizerSettings
@@ -27,6 +28,7 @@ from lora_core.settings.concern_output import (
 )
 from lora_core.settings.concern_schedule import ScheduleSettings
 from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_text import TextSettings
 from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
 
 
@@ -37,6 +39,8 @@ class Recipe(Concern):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     batch: BatchSettings = BatchSettings()
+    text: TextSettings = TextSettings()
+    loss: LossSettings = LossSettings()
     precision: PrecisionSettings = PrecisionSettings()
     saving: SavingSettings = SavingSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -95,6 +99,8 @@ _CONCERNS: Final[Mapping[str, type[Concern]]] = {
     "optimizer": OptimizerSettings,
     "schedule": ScheduleSettings,
     "batch": BatchSettings,
+    "text": TextSettings,
+    "loss": LossSettings,
     "precision": PrecisionSettings,
     "saving": SavingSettings,
     "sampling": SamplingSettings,

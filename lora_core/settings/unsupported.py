@@ -14,6 +14,8 @@ from lora_core.settings._values import shown
 from lora_core.settings.run import RunConfig, placed_values
 
 _LISTS = frozenset({"network_args", "optimizer_args", "lr_scheduler_args"})
+_HANDED_ON = frozenset({"optimizer_args", "lr_scheduler_args"})
+"""Lists whose further entries every engine hands to the optimizer or schedule, which know them."""
 
 
 def unsupported(run: RunConfig, engine: str) -> list[Problem]:
@@ -29,7 +31,7 @@ def unsupported(run: RunConfig, engine: str) -> list[Problem]:
             problems.append(
                 Problem(
                     setting=s.key,
-                    what=f"{_name(engine)} does not take {shown(value)} here; sd-scripts has it.",
+                    what=f"{_name(engine)} does not take {shown(value)} here; {_other(engine)} has it.",
                     fix=f"Set {s.key} to {listed}.",
                 )
             )
@@ -40,6 +42,8 @@ def unsupported(run: RunConfig, engine: str) -> list[Problem]:
 
 def _other_keys(run: RunConfig) -> Iterator[str]:
     for key, value in run.other.items():
+        if key in _HANDED_ON:
+            continue
         if key in _LISTS:
             yield from (f"{key}: {item.partition('=')[0].strip()}" for item in value)
         elif not known.has_no_effect("arguments", key, value):
@@ -60,6 +64,10 @@ def _missing(key: str, engine: str) -> Problem:
         what=f"The setting {key} is not in {_name(engine)[0].lower()}{_name(engine)[1:]}; sd-scripts has it.",
         fix=f"Leave {key} out.",
     )
+
+
+def _other(engine: str) -> str:
+    return "the built-in engine" if engine == SD_SCRIPTS else SD_SCRIPTS
 
 
 def _name(engine: str) -> str:

@@ -6,7 +6,7 @@ state holds of them. Not covered: when steps happen and what follows them (see `
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from lora_core.engines.diffusers.batches import Batch, Place, Plan
 from lora_core.engines.diffusers.latents import Latents
 from lora_core.engines.diffusers.lora_file import lora_tensors, set_lora_tensors
-from lora_core.engines.diffusers.model import BaseModel, TextEmbeddings
+from lora_core.engines.diffusers.losses import loss, squared
+from lora_core.engines.diffusers.model import BaseModel
 from lora_core.engines.diffusers.network import add_lora, trained_parameters
 from lora_core.engines.diffusers.noise import (
     Draw,
@@ -25,11 +26,12 @@ from lora_core.engines.diffusers.noise import (
     Purpose,
     draw,
     generator,
-    loss,
     normal,
     validation_timesteps,
 )
-from lora_core.engines.diffusers.optimization import new_optimizer, new_schedule
+from lora_core.engines.diffusers.optimizers import averaged, new_optimizer
+from lora_core.engines.diffusers.schedules import new_schedule
+from lora_core.engines.diffusers.text import Conditioning, Texts
 from lora_core.settings import RunConfig
 
 
@@ -58,11 +60,12 @@ class Learner:
             base.unet.enable_gradient_checkpointing()
             base.unet.train()  # diffusers checkpoints in training mode only; there is no dropout to wake
         self._parameters = trained_parameters(base.unet)
-        optimizer = new_optimizer(run.optimizer, self._parameters)
+        rate = run.optimizer.learning_rate if run.optimizer.unet_lr is None else run.optimizer.unet_lr
+        optimizer = new_optimizer(run, [{"params": self._parameters, "lr": rate, "name": "unet"}])
         # Not handed to accelerate, which would step it once for every GPU.
-        self._schedule = new_schedule(run.schedule, optimizer, plan.steps)
+        self._schedule = new_schedule(run, optimizer, plan.steps)
         self._unet, self._optimizer = accelerator.prepare(base.unet, optimizer)
-        self._texts = TextEmbeddings(base, accelerator.device)
+        self.texts = Texts(base, run, accelerator.device)
         self._noise = NoiseSchedule(base.scheduler, accelerator.device)
 
     def step(self, place: Place) -> Outcome:
@@ -78,9 +81,10 @@ class Learner:
             first += len(batch)
         limit = self._run.optimizer.max_grad_norm or math.inf
         grad_norm = self._accelerator.clip_grad_norm_(self._parameters, limit)
-        rate = self._schedule.get_last_lr()[0]
+        rate = self._rate()
         self._optimizer.step()
-        self._schedule.step()
+        if not self._optimizer.step_was_skipped:  # fp16 leaves out a step whose gradient is too large for it
+            self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
         return Outcome(torch.stack(losses).mean(), grad_norm, rate)
 
@@ -90,37 +94,53 @@ class Learner:
             for index, picture in enumerate(batch)
         ]
         latents = self._latents.batch(batch)
-        drawn = draw(self._seed, step, first, latents.shape, len(self._noise))
-        return self._loss(latents, self._texts(words), drawn)
+        drawn = draw(self._seed, step, first, latents.shape, len(self._noise), self._run.loss)
+        drawn = drawn.to(latents.device)
+        noise, added = self._noise.noises(latents, drawn, self._run.loss)
+        predicted = self._predicted(latents, added, drawn.timesteps, self.texts(words))
+        target = self._noise.target(latents, noise, drawn.timesteps)
+        return loss(predicted, target, drawn.timesteps, self._noise, self._run.loss)
 
-    def _loss(self, latents: Tensor, texts: Tensor, drawn: Draw) -> Tensor:
-        noise = drawn.noise.to(latents.device, non_blocking=True)
-        timesteps = drawn.timesteps.to(latents.device, non_blocking=True)
+    def _predicted(self, latents: Tensor, noise: Tensor, timesteps: Tensor, texts: Conditioning) -> Tensor:
         noisy = self._noise.noisy(latents, noise, timesteps)
-        predicted = self._unet(noisy, timesteps, texts, return_dict=False)[0]
-        return loss(predicted, self._noise.target(noise))
+        predicted: Tensor = self._unet(noisy, timesteps, texts.hidden, return_dict=False)[0]
+        return predicted
+
+    def _rate(self) -> float:
+        """The rate of the first group; where the optimizer finds one itself, what it makes of it."""
+        group = self._optimizer.param_groups[0]
+        return float(group["lr"] if group["lr"] is not None else self._schedule.get_last_lr()[0]) * float(
+            group.get("d", 1.0)
+        )
 
     @torch.no_grad()
     def validation_loss(self, batches: Sequence[Batch]) -> float:
         """Mean loss over held-out pictures at four timesteps.
 
-        Pictures, captions, noise and timesteps are the same at every call, so the values of one
-        run, and of runs with the same `validation_seed`, can be compared.
+        Pictures, captions, noise and timesteps are the same at every call, and the mistakes are
+        not weighed, so the values of one run, and of runs with the same `validation_seed`, can be
+        compared whatever their noise and loss.
         """
         losses = []
         for number, batch in enumerate(batches):
             seed = self._run.dataset.datasets[batch[0].dataset].validation_seed
             latents = self._latents.batch(batch)
-            texts = self._texts([picture.caption for picture in batch])
+            texts = self.texts([picture.caption for picture in batch])
             for timestep in validation_timesteps(len(self._noise)):
                 rng = generator(self._seed if seed is None else seed, Purpose.VALIDATION, number, timestep)
                 drawn = Draw(torch.full((len(batch),), timestep), normal(rng, latents.shape))
-                losses.append(self._loss(latents, texts, drawn))
+                drawn = drawn.to(latents.device)
+                predicted = self._predicted(latents, drawn.noise, drawn.timesteps, texts)
+                losses.append(squared(predicted, self._noise.target(latents, drawn.noise, drawn.timesteps)))
         return float(torch.stack(losses).mean())
 
     def lora(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """The LoRA as the tensors of a file."""
         return lora_tensors(self._accelerator.unwrap_model(self._unet), dtype)
+
+    def meant(self) -> AbstractContextManager[None]:
+        """For saves, samples and tests: the weights as the optimizer means them; see `averaged`."""
+        return averaged(self._optimizer.optimizer)
 
     def optimizer_state(self) -> dict[str, Any]:
         state: dict[str, Any] = self._optimizer.state_dict()

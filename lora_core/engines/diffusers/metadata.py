@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lora_core.engines.diffusers.batches import Plan
-from lora_core.engines.diffusers.optimization import optimizer_name
+from lora_core.engines.diffusers.optimizers import optimizer_name
 from lora_core.engines.diffusers.pictures import Picture, Pictures
 from lora_core.settings import RunConfig
 
@@ -93,8 +93,11 @@ def _setting_facts(run: RunConfig) -> dict[str, Any]:
         "ss_unet_lr": run.optimizer.unet_lr,
         "ss_lr_scheduler": schedule.lr_scheduler,
         "ss_lr_warmup_steps": schedule.lr_warmup_steps,
-        "ss_optimizer": optimizer_name(run.optimizer),
+        "ss_optimizer": optimizer_name(run),
         "ss_max_grad_norm": run.optimizer.max_grad_norm,
+        "ss_scale_weight_norms": run.optimizer.scale_weight_norms,
+        "ss_fp8_base": run.precision.fp8_base,
+        "ss_fp8_base_unet": False,
         "ss_network_module": network.network_module,
         "ss_network_dim": network.network_dim,
         "ss_network_alpha": network.network_alpha,
@@ -106,6 +109,9 @@ def _setting_facts(run: RunConfig) -> dict[str, Any]:
         "ss_validate_every_n_epochs": run.validation.validate_every_n_epochs,
         "ss_validate_every_n_steps": run.validation.validate_every_n_steps,
     }
+    # sd-scripts names these as it does its arguments, with two exceptions.
+    facts |= {f"ss_{key}": value for key, value in run.loss.model_dump().items()}
+    facts["ss_debiased_estimation"] = facts.pop("ss_debiased_estimation_loss")
     if network.conv_dim:
         # sd-scripts hands network_args over as text, and writes them so.
         arguments = {"conv_dim": str(network.conv_dim), "conv_alpha": str(network.conv_alpha or 1.0)}

@@ -12,7 +12,6 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-import torch
 from accelerate import Accelerator
 
 from lora_core.engines.diffusers import states
@@ -50,14 +49,13 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     reporter.phase("Reading the pictures")
     pictures = read_pictures(run, reporter)
     reporter.phase("Loading the base model")
-    # Frozen weights need no master copy in float32; the LoRA itself is always trained in it.
-    unet_dtype = torch.bfloat16 if run.precision.mixed_precision == "bf16" else torch.float32
-    base = load_base(run.model.pretrained_model_name_or_path, unet_dtype)
+    base = load_base(run.model, run.precision)
     use_threads(base.unet.num_parameters())
     accelerator = new_accelerator(run, folder)
     latents = _prepared(run, base, pictures, accelerator, reporter, step=state.position.step if state else 0)
     pictures = pictures.without(picture for picture, _ in latents.problems)
     plan = Plan(run, pictures.training)
+    learner = Learner(run, base, latents, plan, accelerator)
     trainer = Trainer(
         folder=folder,
         run=run,
@@ -65,9 +63,9 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
         accelerator=accelerator,
         pictures=pictures,
         plan=plan,
-        learner=Learner(run, base, latents, plan, accelerator),
+        learner=learner,
         saves=saves,
-        samples=Samples(base, prompts, folder / "samples", run.saving.output_name),
+        samples=Samples(base, learner.texts, prompts, folder / "samples", run.saving.output_name),
         origin=states.origin_of(run, accelerator, _pictures_digest(pictures, latents)),
     )
     if state:
@@ -87,7 +85,8 @@ def _prepared(
     """Encode the pictures, and put the frozen networks where they work."""
     reporter.phase("Preparing the pictures")
     base.vae.to(accelerator.device)
-    base.text_encoder.to(accelerator.device)
+    for encoder in base.text_encoders:
+        encoder.to(accelerator.device)
     latents = Latents(base.vae, accelerator.device, cached=run.precision.cache_latents)
 
     def told(done: int) -> None:
@@ -253,7 +252,8 @@ class Trainer:
             self._log.epoch(done, epoch, self._average.value)
         if self._held_out and self._test_due(done, epoch, epoch_ends=epoch_ends):
             self._settle()
-            self._log.validation(done, self._learner.validation_loss(self._held_out))
+            with self._learner.meant():
+                self._log.validation(done, self._learner.validation_loss(self._held_out))
         if self._reporter.take("sample") or self._sample_due(done, epoch, epoch_ends=epoch_ends):
             self._draw_samples(done)
         request = self._reporter.request()
@@ -279,7 +279,8 @@ class Trainer:
             return
         self._settle()
         self._phase("Drawing samples")
-        self._samples.draw(step, self._reporter, self._accelerator.autocast())
+        with self._learner.meant():
+            self._samples.draw(step, self._reporter, self._accelerator.autocast())
 
     def _save(self, path: Path, place: Place, *, with_state: bool) -> None:
         """Write a LoRA file, and a state beside it if asked to."""
@@ -291,7 +292,8 @@ class Trainer:
             session_id=self._session_id,
             started_at=self._started_at,
         )
-        tensors = self._learner.lora(DTYPES[self._run.precision.save_precision])
+        with self._learner.meant():
+            tensors = self._learner.lora(DTYPES[self._run.precision.save_precision])
         write_lora(path, tensors, lora_metadata(self._run, self._plan, self._pictures, moment))
         self._reporter.saved(path, moment.step)
         if with_state:

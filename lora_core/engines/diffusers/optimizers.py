@@ -1,0 +1,148 @@
+"""The optimizers: AdamW, Adafactor, Prodigy, Lion, CAME, schedule-free, 8 bit ones, any of torch.
+
+All are their authors' own packages; what is here is how a run's settings reach them, which is what
+sd-scripts does at 48d368f, except that two mistakes are refused which it lets pass: an argument
+that the optimizer does not have, and a second rate for an optimizer that takes only one.
+
+Covered: arguments, building, the averaged weights of schedule-free optimizers (Defazio et al.,
+2024). Not covered: names (see `optimizer_names.py`) and schedules (see `schedules.py`).
+"""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from lora_core.engines.diffusers.optimizer_names import class_path, relative_step
+from lora_core.errors import Problem, SettingsError
+from lora_core.settings import RunConfig
+
+Groups = Sequence[dict[str, Any]]
+"""What `Network.groups` gives: `params`, `lr` and `name` of each."""
+_ONE_RATE = ("prodigyopt.", "dadaptation.")
+
+
+def new_optimizer(run: RunConfig, groups: Groups) -> torch.optim.Optimizer:
+    """The optimizer of `run` over `groups`.
+
+    Raises:
+        SettingsError: it cannot be built so; the message names the setting.
+    """
+    path = class_path(run.optimizer.optimizer_type)
+    kind = load_class(path, "optimizer_type", torch.optim.Optimizer)
+    arguments = optimizer_arguments(run)
+    if path.startswith("bitsandbytes.") and not torch.cuda.is_available():
+        raise _refused("optimizer_type", f"{kind.__name__} works on a GPU with CUDA only.", "Take AdamW.")
+    if path.startswith(_ONE_RATE) and len({group["lr"] for group in groups}) > 1:
+        what = f"{kind.__name__} takes one learning rate for all parts of the LoRA."
+        raise _refused("optimizer_type", what, "Leave the rates of the parts out.")
+    lr: float | None = run.optimizer.learning_rate
+    if path.endswith(".Adafactor") and relative_step(arguments):
+        # It finds its own rate, and refuses a run that names one.
+        arguments["relative_step"], lr = True, None
+        groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
+    try:
+        optimizer: torch.optim.Optimizer = kind(list(groups), lr=lr, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        why = " ".join(str(error).split()) or "it does not accept these values"
+        fix = f"It knows {', '.join(_known_arguments(kind))}."
+        raise _refused("optimizer_args", f"{kind.__name__} was not set up: {why}.", fix) from error
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+    return optimizer
+
+
+def optimizer_arguments(run: RunConfig) -> dict[str, Any]:
+    """What goes to the optimizer besides weights and rate: the described settings, then the rest.
+
+    Raises:
+        SettingsError: a value is no Python value.
+    """
+    settings = run.optimizer
+    described = {key: getattr(settings, key) for key in ("weight_decay", "betas", "eps")}
+    found: dict[str, Any] = {key: value for key, value in described.items() if value is not None}
+    found |= literals(run.other.get("optimizer_args", ()), "optimizer_args")
+    name = settings.optimizer_type.lower()
+    if name.startswith("sgdnesterov"):
+        found = {"momentum": 0.9, "nesterov": True, **found}
+    return found
+
+
+def literals(items: Sequence[str], setting: str) -> dict[str, Any]:
+    """Texts of the form key=value, the values read as Python writes them, as sd-scripts does.
+
+    Raises:
+        SettingsError: a value is something else, such as `true` in place of `True`.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        key, _, text = (part.strip() for part in item.partition("="))
+        try:
+            found[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError) as error:
+            what = f"The value of {key} is {text!r}, which is no Python value."
+            raise _refused(setting, what, 'Write True, 0.5, (0.9, 0.99), or a text in "".') from error
+    return found
+
+
+def load_class(path: str, setting: str, base: type) -> Any:
+    """The class at a dotted path.
+
+    Raises:
+        SettingsError: there is none, its package is broken, or it is not a subclass of `base`.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise _refused(
+            setting, f"{path} was not found: {error}.", "Check its spelling and its case."
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise _refused(setting, f"{path} is not of the kind {base.__name__}.", "Name a class of that kind.")
+    return kind
+
+
+def optimizer_name(run: RunConfig) -> str:
+    """The optimizer with its arguments, as sd-scripts names it in a LoRA file's metadata."""
+    kind = load_class(class_path(run.optimizer.optimizer_type), "optimizer_type", torch.optim.Optimizer)
+    arguments = ",".join(f"{key}={value}" for key, value in optimizer_arguments(run).items())
+    return f"{kind.__module__}.{kind.__name__}" + (f"({arguments})" if arguments else "")
+
+
+@contextmanager
+def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """For saves, samples and tests: the weights that a schedule-free optimizer means, for others no change.
+
+    Such an optimizer trains at one point and means an average beside it. Its own way back from
+    there rounds, so the weights are kept and put back: a run that was looked at stays the same to
+    the last bit.
+    """
+    switch: Any = optimizer
+    if not hasattr(switch, "eval"):
+        yield
+        return
+    weights: list[nn.Parameter] = [weight for group in switch.param_groups for weight in group["params"]]
+    kept = [weight.detach().clone() for weight in weights]
+    switch.eval()
+    try:
+        yield
+    finally:
+        switch.train()
+        with torch.no_grad():
+            for weight, value in zip(weights, kept, strict=True):
+                weight.copy_(value)
+
+
+def _known_arguments(kind: type) -> list[str]:
+    names = inspect.signature(kind).parameters
+    return [name for name in names if name not in {"params", "lr", "args", "kwargs"}]
+
+
+def _refused(setting: str, what: str, fix: str) -> SettingsError:
+    return SettingsError([Problem(setting=setting, what=what, fix=fix)], what="This run was not started.")

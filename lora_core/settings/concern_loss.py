@@ -1,0 +1,151 @@
+"""Settings of what one training sample asks for: its noise, and how its mistake counts.
+
+Covered: types, hard limits, starting values and help; the formulas are in the engines. Not
+covered: what goes with what (see `lora_core.planning`) and what files look like (see `files.py`).
+"""
+
+from typing import Literal
+
+from lora_core.settings._description import Advice, Concern, described
+
+
+class LossSettings(Concern):
+    """The noise that hides the pictures, and how mistakes are weighed."""
+
+    noise_offset: float | None = described(
+        None,
+        label="Noise offset",
+        what="Makes whole areas of the noise a bit brighter or darker. If it is empty, this is off.",
+        why="With 0.05 a LoRA learns very dark and very bright pictures better.",
+        ge=0,
+        advice=Advice(0, 0.15, "Common values go from 0.03 to 0.1."),
+    )
+    noise_offset_random_strength: bool = described(
+        False,
+        label="Noise offset of random strength",
+        what="Draws the noise offset anew each time, from 0 up to its value.",
+        why="It keeps some of the normal noise. Leave it off, unless a recipe names it.",
+        level="expert",
+    )
+    adaptive_noise_scale: float | None = described(
+        None,
+        label="Noise offset by brightness",
+        what="Adds to the noise offset by this part of how bright or dark a picture is. It needs an offset.",
+        why="Leave it empty, unless a recipe names it.",
+        level="expert",
+    )
+    multires_noise_iterations: int | None = described(
+        None,
+        label="Layers of coarse noise",
+        what="Adds this many layers of coarser noise. If it is empty, this is off.",
+        why="It can help with dark and bright pictures, as the noise offset does. Use one of the two. "
+        "A good start is 6.",
+        level="expert",
+        ge=1,
+        le=100,
+        advice=Advice(1, 10, "Common values go from 6 to 10."),
+    )
+    multires_noise_discount: float = described(
+        0.3,
+        label="Strength of coarse noise",
+        what="How strong each coarser layer is against the one before.",
+        why="Leave it at 0.3. A higher value makes the coarse noise stronger.",
+        level="expert",
+        ge=0,
+        le=1,
+    )
+    ip_noise_gamma: float | None = described(
+        None,
+        label="Extra noise that is not told",
+        what="Adds some noise to what the model sees, but not to what it should find. "
+        "If it is empty, this is off.",
+        why="A value of 0.1 can help against learning the pictures by heart.",
+        level="expert",
+        ge=0,
+        advice=Advice(0, 0.2, "0.1 is a good start."),
+    )
+    ip_noise_gamma_random_strength: bool = described(
+        False,
+        label="Extra noise of random strength",
+        what="Draws the strength of the extra noise anew each time, from 0 up to its value.",
+        why="Leave it off, unless a recipe names it.",
+        level="expert",
+    )
+    min_timestep: int | None = described(
+        None,
+        label="Least noise",
+        what="Trains only at this noise level and above. Levels go from 0 to 999. Empty means 0.",
+        why="A high value leaves fine detail out and learns the large forms.",
+        level="expert",
+        ge=0,
+        le=999,
+    )
+    max_timestep: int | None = described(
+        None,
+        label="Most noise",
+        what="Trains only below this noise level. Levels go from 0 to 999. Empty means 1000, which is all.",
+        why="A low value leaves the large forms out and learns fine detail.",
+        level="expert",
+        ge=1,
+        le=1000,
+    )
+    loss_type: Literal["l2", "l1", "huber", "smooth_l1"] = described(
+        "l2",
+        label="How mistakes are measured",
+        what="The rule for the size of a mistake. l2 makes large mistakes count most. The others do so less.",
+        why="Leave it at l2. Huber can help if some of your pictures do not fit the rest.",
+        level="expert",
+    )
+    huber_schedule: Literal["constant", "exponential", "snr"] = described(
+        "snr",
+        label="Course of the Huber limit",
+        what="How the limit moves with the noise level. It counts for huber and smooth_l1.",
+        why="Leave it at snr.",
+        level="expert",
+    )
+    huber_c: float = described(
+        0.1,
+        label="Huber limit",
+        what="Mistakes above this size count less than their square. It counts for huber and smooth_l1.",
+        why="Leave it at 0.1.",
+        level="expert",
+        gt=0,
+    )
+    huber_scale: float = described(
+        1.0,
+        label="Scale of the Huber limit",
+        what="Makes the limit larger or smaller. With the course snr it is not used.",
+        why="Leave it at 1.",
+        level="expert",
+        gt=0,
+    )
+    min_snr_gamma: float | None = described(
+        None,
+        label="Min-SNR gamma",
+        what="Makes steps with little noise count less. If it is empty, all count the same.",
+        why="A value of 5 makes a run learn faster and more evenly.",
+        gt=0,
+        advice=Advice(1, 20, "5 is the value of the paper. Lower acts more."),
+    )
+    debiased_estimation_loss: bool = described(
+        False,
+        label="Even out noise levels",
+        what="Makes steps with much noise count more.",
+        why="It can teach large forms and colors better. Use this or min-SNR, not both.",
+        level="expert",
+    )
+    scale_v_pred_loss_like_noise_pred: bool = described(
+        False,
+        label="Weigh v like noise",
+        what="Weighs the mistakes of a v model as those of a noise model. It is for v models only.",
+        why="Leave it off, unless a recipe for a v model names it.",
+        level="expert",
+    )
+    v_pred_like_loss: float | None = described(
+        None,
+        label="Part weighed like v",
+        what="Adds this part of the mistake, weighed as a v model would. It is not for v models.",
+        why="Leave it empty, unless a recipe names it.",
+        level="expert",
+        gt=0,
+    )
