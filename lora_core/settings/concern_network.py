@@ -238,7 +238,13 @@ class NetworkSettings(Concern):
         place="network_args",
     )
     preset: Literal[
-        "full", "full-lin", "attn-mlp", "attn-only", "unet-only", "unet-transformer-only", "unet-convblock-only"
+        "full",
+        "full-lin",
+        "attn-mlp",
+        "attn-only",
+        "unet-only",
+        "unet-transformer-only",
+        "unet-convblock-only",
     ] = described(
         "full",
         label="LyCORIS layers",

@@ -5,8 +5,8 @@ state holds of them. Not covered: when steps happen and what follows them (see `
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from lora_core.engines.diffusers.batches import Batch, Place, Plan
 from lora_core.engines.diffusers.latents import Latents
-from lora_core.engines.diffusers.lora_file import lora_tensors, set_lora_tensors
 from lora_core.engines.diffusers.losses import loss, squared
 from lora_core.engines.diffusers.model import BaseModel
-from lora_core.engines.diffusers.network import add_lora, trained_parameters
+from lora_core.engines.diffusers.network import Network
 from lora_core.engines.diffusers.noise import (
     Draw,
     NoiseSchedule,
@@ -55,13 +54,13 @@ class Learner:
     ) -> None:
         self._run, self._latents, self._plan, self._accelerator = run, latents, plan, accelerator
         self._seed = run.batch.seed
-        add_lora(base.unet, run.network, self._seed)
+        self._network = Network(base, run.network, self._seed)
         if run.precision.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
             base.unet.train()  # diffusers checkpoints in training mode only; there is no dropout to wake
-        self._parameters = trained_parameters(base.unet)
-        rate = run.optimizer.learning_rate if run.optimizer.unet_lr is None else run.optimizer.unet_lr
-        optimizer = new_optimizer(run, [{"params": self._parameters, "lr": rate, "name": "unet"}])
+        self._network.to(accelerator.device)
+        optimizer = new_optimizer(run, self._network.groups(run.optimizer))
+        self._parameters = [weight for weight in self._network.parameters if weight.requires_grad]
         # Not handed to accelerate, which would step it once for every GPU.
         self._schedule = new_schedule(run, optimizer, plan.steps)
         self._unet, self._optimizer = accelerator.prepare(base.unet, optimizer)
@@ -86,6 +85,8 @@ class Learner:
         if not self._optimizer.step_was_skipped:  # fp16 leaves out a step whose gradient is too large for it
             self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._run.optimizer.scale_weight_norms:
+            self._network.limit_norms(self._run.optimizer.scale_weight_norms)
         return Outcome(torch.stack(losses).mean(), grad_norm, rate)
 
     def _batch_loss(self, batch: Batch, step: int, first: int) -> Tensor:
@@ -93,13 +94,17 @@ class Learner:
             picture.words(generator(self._seed, Purpose.CAPTION, step, first + index))
             for index, picture in enumerate(batch)
         ]
+        self._network.seed_dropout(step, first)
         latents = self._latents.batch(batch)
         drawn = draw(self._seed, step, first, latents.shape, len(self._noise), self._run.loss)
         drawn = drawn.to(latents.device)
         noise, added = self._noise.noises(latents, drawn, self._run.loss)
-        predicted = self._predicted(latents, added, drawn.timesteps, self.texts(words))
+        predicted = self._predicted(latents, added, drawn.timesteps, self._read(words))
         target = self._noise.target(latents, noise, drawn.timesteps)
         return loss(predicted, target, drawn.timesteps, self._noise, self._run.loss)
+
+    def _read(self, words: list[str]) -> Conditioning:
+        return self.texts.trained(words) if self._network.trains_text else self.texts(words)
 
     def _predicted(self, latents: Tensor, noise: Tensor, timesteps: Tensor, texts: Conditioning) -> Tensor:
         noisy = self._noise.noisy(latents, noise, timesteps)
@@ -125,7 +130,7 @@ class Learner:
         for number, batch in enumerate(batches):
             seed = self._run.dataset.datasets[batch[0].dataset].validation_seed
             latents = self._latents.batch(batch)
-            texts = self.texts([picture.caption for picture in batch])
+            texts = self.texts.now([picture.caption for picture in batch])
             for timestep in validation_timesteps(len(self._noise)):
                 rng = generator(self._seed if seed is None else seed, Purpose.VALIDATION, number, timestep)
                 drawn = Draw(torch.full((len(batch),), timestep), normal(rng, latents.shape))
@@ -136,11 +141,13 @@ class Learner:
 
     def lora(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """The LoRA as the tensors of a file."""
-        return lora_tensors(self._accelerator.unwrap_model(self._unet), dtype)
+        return self._network.tensors(dtype)
 
-    def meant(self) -> AbstractContextManager[None]:
-        """For saves, samples and tests: the weights as the optimizer means them; see `averaged`."""
-        return averaged(self._optimizer.optimizer)
+    @contextmanager
+    def meant(self) -> Iterator[None]:
+        """For saves, samples and tests: the weights as the optimizer means them, without dropouts."""
+        with averaged(self._optimizer.optimizer), self._network.resting():
+            yield
 
     def optimizer_state(self) -> dict[str, Any]:
         state: dict[str, Any] = self._optimizer.state_dict()
@@ -156,6 +163,6 @@ class Learner:
         Raises:
             LoraFileError: the state belongs to another network.
         """
-        set_lora_tensors(self._accelerator.unwrap_model(self._unet), lora)
+        self._network.load(lora)
         self._optimizer.load_state_dict(optimizer)
         self._schedule.load_state_dict(schedule)

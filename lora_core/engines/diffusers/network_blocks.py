@@ -26,7 +26,7 @@ _CURVES: Final[dict[str, Callable[[float], float]]] = {
     "cosine": lambda place: math.sin(math.pi * (1 - place) / 2),
     "linear": lambda place: place,
     "reverse_linear": lambda place: 1 - place,
-    "zeros": lambda place: 0.0,
+    "zeros": lambda place: 0 * place,
 }
 
 

@@ -10,7 +10,7 @@ for models of any size and for models without weights. Not covered: which places
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -18,7 +18,7 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
-from torch import nn
+from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention
 
 UNET: Final = "unet"
@@ -192,3 +192,17 @@ def block_number(key: str, family: str) -> int | None:
         return None
     within = 3 * int(match[2]) + (2 if match[3].endswith("samplers") else int(match[4]))
     return (1 if match[1] == "down" else 13) + within
+
+
+def with_own_names(base: Base, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` of a LoRA file under the names of this base model; unknown names stay as they are.
+
+    Some tools write SDXL's layers under diffusers' names, as sd-scripts too accepts them.
+    """
+    mine, theirs = unet_names(base), diffusers_names(base.unet)
+    others = {theirs[name]: key for name, key in mine.items() if theirs[name] != key}
+    found = {}
+    for name, tensor in tensors.items():
+        key, dot, end = name.partition(".")
+        found[others.get(key, key) + dot + end] = tensor
+    return found

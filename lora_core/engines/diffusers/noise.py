@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     FLIP = 8
     CROP = 9
     COLOR = 10
+    DROPOUT = 11
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
