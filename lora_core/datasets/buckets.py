@@ -191,6 +191,21 @@ def _covering(bucket: Size, width: int, height: int) -> Size:
     return Size(int(width * scale + 0.5), int(height * scale + 0.5))
 
 
+def conditioning_cut(bucket: Size, width: int, height: int) -> tuple[float, float, float]:
+    """Left, top and right that sd-scripts tells SDXL of an image of this size, before it drops fractions.
+
+    It is where the image would lie if it were fitted inside the bucket, so left and top are 0 or above, and
+    the part that is really cut off plays no part.
+    """
+    ratio = width / height
+    if bucket.width / bucket.height > ratio:
+        resized_width, resized_height = bucket.height * ratio, float(bucket.height)
+    else:
+        resized_width, resized_height = float(bucket.width), bucket.width / ratio
+    left = (bucket.width - resized_width) // 2
+    return left, (bucket.height - resized_height) // 2, left + resized_width
+
+
 def batches_per_epoch(counts: Mapping[Size, int], batch_size: int) -> int:
     """Batches of one epoch; `counts` has the images of each bucket, times their repeats."""
     # Summed bucket by bucket: a batch never mixes two sizes, so every bucket can end on a

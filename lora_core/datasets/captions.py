@@ -1,19 +1,19 @@
-"""Read, save and shuffle the caption file that lies beside each training image.
+"""Read and save the caption file that lies beside each training image.
 
 A caption file is named like its image and holds UTF-8 text; training uses its first line. The
 rules are those of sd-scripts, with two differences, both stricter: a first line that is blank
 is refused (sd-scripts trains on an empty caption without a word), and a byte-order mark is
 dropped (sd-scripts keeps it as part of the first tag).
 
-Covered: finding, reading and replacing a caption, splitting into tags and joining, shuffling.
-Not covered: several captions in one file and `{a|b}` choices (sd-scripts' wildcard mode), undo
-(see `lora_core.datasets.index`), and the second place where sd-scripts looks for a caption (the
-image's name without its last four `_` parts).
+Covered: finding, reading and replacing a caption, all lines of a file for choices, splitting into tags
+and joining. Not covered: what a caption becomes at each use (see `words.py`), undo (see
+`lora_core.datasets.index`), and the second place where sd-scripts looks for a caption (the image's
+name without its last four `_` parts).
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
 from lora_core.errors import CaptionError
 from lora_core.workspace import write_atomic
@@ -27,15 +27,10 @@ MAX_BYTES: Final = 1 << 20
 """A larger file is no caption: the longest that a text encoder reads has a few hundred words."""
 
 
-class Shuffler(Protocol):
-    """`random.Random` and `numpy.random.Generator` both fit."""
-
-    def shuffle(self, x: Any, /) -> None: ...
-
-
 def caption_path(image: Path, extension: str = EXTENSION) -> Path:
     """Where the caption of `image` lies: same folder, same name, `extension` instead of its own."""
-    return image.with_name(image.stem + extension)
+    dot = "" if extension.startswith(".") or not extension else "."  # sd-scripts takes `txt` for `.txt` too
+    return image.with_name(f"{image.stem}{dot}{extension}")
 
 
 def read_caption(image: Path, extension: str = EXTENSION) -> str | None:
@@ -114,6 +109,20 @@ def first_line(text: str | None, name: str) -> str | None:
     )
 
 
+def read_lines(image: Path, extension: str = EXTENSION) -> str | None:
+    """Every line of the caption of `image` that has text, stripped; None when there is no caption file.
+
+    Raises:
+        CaptionError: the file has no text, or is not UTF-8 text.
+    """
+    path = caption_path(image, extension)
+    text = read_text(path)
+    if text is None:
+        return None
+    kept = "\n".join(line.strip() for line in text.split("\n") if line.strip())
+    return kept or first_line(text, path.name)
+
+
 def write_caption(image: Path, caption: str | None, extension: str = EXTENSION) -> None:
     """Replace the caption of `image`; a blank or missing caption removes the file.
 
@@ -156,15 +165,3 @@ def join_tags(tags: Iterable[str], separator: str = SEPARATOR) -> str:
             )
     glue = JOINT if separator == SEPARATOR else f"{separator} "
     return glue.join(dict.fromkeys(tag for tag in kept if tag))
-
-
-def shuffle(caption: str, *, keep_tokens: int = 0, separator: str = SEPARATOR, rng: Shuffler) -> str:
-    """The caption with its tags in a new order, as sd-scripts' `shuffle_caption` gives it.
-
-    The first `keep_tokens` tags stay in front. Unlike in `split_tags`, empty and repeated tags
-    stay, because sd-scripts keeps them. Tags are joined with `", "` whatever the separator.
-    """
-    tags = [tag.strip() for tag in caption.strip().split(separator)]
-    fixed, loose = tags[: max(keep_tokens, 0)], tags[max(keep_tokens, 0) :]
-    rng.shuffle(loose)
-    return JOINT.join(fixed + loose)

@@ -109,7 +109,8 @@ def _read(
 
 def _own_starting_values(values: ConfigValues) -> list[str]:
     """A note on what is absent and would be something else in sd-scripts."""
-    arguments = known.tables()["arguments"]
+    # Text encoder outputs are cached by SDXL's script alone, which counts as another family there.
+    arguments = {**known.tables()["other_families"], **known.tables()["arguments"]}
     absent = [
         f"{s.key} = {write_value(s.default)} (sd-scripts: {_or_unset(arguments[s.key][1])})"
         for s in catalogue()

@@ -50,16 +50,16 @@ def _plain_loop(folder: Path, base_model: Path, steps: int) -> list[float]:
     for step in range(steps):
         batches, first, parts = plan.batches(plan.place(step)), 0, []
         for batch in batches:
-            drawn = noise.draw(7, step, first, (len(batch), *latents.batch(batch).shape[1:]), 1000)
-            words = [
-                picture.words(noise.generator(7, noise.Purpose.CAPTION, step, first + number))
-                for number, picture in enumerate(batch)
-            ]
+            drawn = noise.draw(7, step, first, (len(batch), *latents.batch(batch).latents.shape[1:]), 1000)
+            words = plan.words(plan.place(step), batch, first)
             tokens = pipe.tokenizer(
                 words, padding="max_length", truncation=True, return_tensors="pt"
             ).input_ids
             alphas = kept[drawn.timesteps].view(-1, 1, 1, 1)
-            noisy = alphas.sqrt().float() * latents.batch(batch) + (1 - alphas).sqrt().float() * drawn.noise
+            noisy = (
+                alphas.sqrt().float() * latents.batch(batch).latents
+                + (1 - alphas).sqrt().float() * drawn.noise
+            )
             answer = pipe.unet(noisy, drawn.timesteps, pipe.text_encoder(tokens)[0].detach()).sample
             loss = torch.nn.functional.mse_loss(answer, drawn.noise)
             (loss / 2).backward()

@@ -1,19 +1,13 @@
 """Caption files and tags."""
 
-import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_core.datasets import captions
 from lora_core.errors import CaptionError
-
-
-def seeded(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311  an order of tags, not a secret
 
 
 @pytest.fixture
@@ -108,25 +102,3 @@ plain_tags = st.lists(
 @given(plain_tags)
 def test_tags_survive_being_joined_and_split(tags: list[str]) -> None:
     assert captions.split_tags(captions.join_tags(tags)) == tuple(tags)
-
-
-@pytest.mark.parametrize("rng", [seeded(3), np.random.default_rng(3)], ids=["random", "numpy"])
-def test_shuffling_keeps_the_first_tags_and_every_tag(rng: captions.Shuffler) -> None:
-    tags = [f"tag {number}" for number in range(20)]
-    shuffled = captions.shuffle(",".join(tags), keep_tokens=2, rng=rng).split(", ")
-    assert shuffled[:2] == tags[:2]
-    assert sorted(shuffled) == sorted(tags)
-    assert shuffled != tags
-
-
-def test_the_same_random_state_gives_the_same_order() -> None:
-    first, again = (captions.shuffle("a, b, c, d, e, f", rng=seeded(7)) for _ in range(2))
-    assert first == again
-
-
-def test_shuffling_joins_with_comma_and_blank_whatever_the_separator() -> None:
-    assert captions.shuffle("a ;b", keep_tokens=5, separator=";", rng=seeded(0)) == "a, b"
-
-
-def test_shuffling_keeps_empty_and_repeated_tags_as_the_engine_does() -> None:
-    assert captions.shuffle("a,,a", keep_tokens=3, rng=seeded(0)) == "a, , a"

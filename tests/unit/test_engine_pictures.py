@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from lora_core.datasets.buckets import Size
+from lora_core.datasets.words import Moment
 from lora_core.engines.diffusers.batches import Plan, held_out_batches
 from lora_core.engines.diffusers.noise import Purpose, generator
-from lora_core.engines.diffusers.pictures import Pictures, read_pictures, read_pixels, split
+from lora_core.engines.diffusers.pictures import Pictures, read_pictures, split
+from lora_core.engines.diffusers.pixels import read_pixels
 from lora_core.errors import CaptionError, DatasetError, SettingsError
 from lora_core.reporting import NullReporter
 from lora_core.settings import RunConfig, loads_run
@@ -153,7 +155,7 @@ def test_bucket_limits_that_contradict_the_resolution_are_refused(tmp_path: Path
 def test_kept_tokens_stay_in_front_and_the_others_move(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 64, 64, caption="sks, a, b, c, d, e, f")
     one = read(run_on(tmp_path, subset="shuffle_caption = true\nkeep_tokens = 1")).training[0]
-    words = [one.words(generator(1, Purpose.CAPTION, step, 0)) for step in range(20)]
+    words = [one.words(generator(1, Purpose.CAPTION, step, 0), Moment(1, step, 20)) for step in range(20)]
     assert all(text.split(", ")[0] == "sks" for text in words)
     assert all(sorted(text.split(", ")) == sorted(one.caption.split(", ")) for text in words)
     assert len(set(words)) > 10
@@ -161,7 +163,8 @@ def test_kept_tokens_stay_in_front_and_the_others_move(tmp_path: Path) -> None:
 
 def test_captions_are_used_as_written_unless_shuffling_is_asked_for(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 64, 64, caption="b,a ,  c")
-    assert read(run_on(tmp_path)).training[0].words(generator(1, Purpose.CAPTION)) == "b,a ,  c"
+    one = read(run_on(tmp_path)).training[0]
+    assert one.words(generator(1, Purpose.CAPTION), Moment(1, 0, 20)) == "b,a ,  c"
 
 
 def test_held_out_pictures_are_never_trained_on(tmp_path: Path) -> None:

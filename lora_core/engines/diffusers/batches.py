@@ -3,9 +3,9 @@
 The order of an epoch is a pure function of seed and epoch, so any step of a run can be looked up
 without going through those before it; that is what makes resuming in the middle of an epoch exact.
 
-Covered: repeats, batches of one size, shuffling, accumulation, how long a run is; counts are those
-of sd-scripts (batches rounded up bucket by bucket, then steps rounded up once an epoch). Not
-covered: what is in a batch (see `latents.py` and `noise.py`).
+Covered: repeats, class images, batches of one size, shuffling, accumulation, how long a run is, the
+texts of a batch; counts are those of sd-scripts (batches rounded up bucket by bucket, then steps rounded
+up once an epoch). Not covered: what is in a batch (see `latents.py` and `noise.py`).
 """
 
 import math
@@ -16,8 +16,9 @@ from functools import lru_cache
 from typing import Final
 
 from lora_core.datasets.buckets import Size
+from lora_core.datasets.words import Moment
 from lora_core.engines.diffusers.noise import Purpose, generator
-from lora_core.engines.diffusers.pictures import Picture
+from lora_core.engines.diffusers.pictures import Picture, uses_of
 from lora_core.settings import RunConfig
 
 Batch = tuple[Picture, ...]
@@ -60,6 +61,14 @@ class Plan:
         first = place.in_epoch * self._group
         return self._epoch(place.epoch)[first : first + self._group]
 
+    def words(self, place: Place, batch: Batch, first: int) -> list[str]:
+        """The texts of a batch at `place`; `first` is the number of its first sample within the step."""
+        moment = Moment(epoch=place.epoch + 1, step=place.step, steps=self.steps)
+        return [
+            picture.words(generator(self._seed, Purpose.CAPTION, place.step, first + index), moment)
+            for index, picture in enumerate(batch)
+        ]
+
     def bucket_counts(self) -> dict[_Bucket, int]:
         """Uses of pictures in one epoch, for each dataset and size."""
         return {bucket: len(uses) for bucket, uses in self._buckets.items()}
@@ -83,10 +92,11 @@ def held_out_batches(run: RunConfig, pictures: Sequence[Picture]) -> list[Batch]
 
 def _buckets(pictures: Sequence[Picture], *, repeated: bool) -> dict[_Bucket, list[Picture]]:
     found: dict[_Bucket, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        repeats = picture.subset.num_repeats if repeated else 1
-        found[picture.dataset, picture.placement.bucket] += [picture] * repeats
-    return dict(sorted(found.items()))
+    for number in {picture.dataset for picture in pictures}:
+        uses = uses_of(picture for picture in pictures if picture.dataset == number)
+        for picture, count in uses.items():
+            found[number, picture.placement.bucket] += [picture] * (count if repeated else 1)
+    return {bucket: uses for bucket, uses in sorted(found.items()) if uses}
 
 
 def _cut(uses: Sequence[Picture], size: int) -> list[Batch]:

@@ -30,7 +30,7 @@ from lora_core.engines.diffusers.noise import (
 )
 from lora_core.engines.diffusers.optimizers import averaged, new_optimizer
 from lora_core.engines.diffusers.schedules import new_schedule
-from lora_core.engines.diffusers.text import Conditioning, Texts
+from lora_core.engines.diffusers.text import Conditioning, Texts, size_conditions
 from lora_core.settings import RunConfig
 
 
@@ -70,10 +70,13 @@ class Learner:
     def step(self, place: Place) -> Outcome:
         """One optimizer step, on as many batches as are accumulated."""
         batches = self._plan.batches(place)
+        if place.step + 1 < self._plan.steps:  # read while this step is worked on
+            following = self._plan.place(place.step + 1)
+            self._latents.expect(self._plan.batches(following), following.step)
         losses, first = [], 0
         for number, batch in enumerate(batches):
             with nullcontext() if number == len(batches) - 1 else self._accelerator.no_sync(self._unet):
-                batch_loss = self._batch_loss(batch, place.step, first)
+                batch_loss = self._batch_loss(batch, place, first)
                 # accelerate divides by the number of batches that a full step has, as in sd-scripts.
                 self._accelerator.backward(batch_loss)
             losses.append(batch_loss.detach())
@@ -89,26 +92,37 @@ class Learner:
             self._network.limit_norms(self._run.optimizer.scale_weight_norms)
         return Outcome(torch.stack(losses).mean(), grad_norm, rate)
 
-    def _batch_loss(self, batch: Batch, step: int, first: int) -> Tensor:
-        words = [
-            picture.words(generator(self._seed, Purpose.CAPTION, step, first + index))
-            for index, picture in enumerate(batch)
-        ]
-        self._network.seed_dropout(step, first)
-        latents = self._latents.batch(batch)
-        drawn = draw(self._seed, step, first, latents.shape, len(self._noise), self._run.loss)
+    def _batch_loss(self, batch: Batch, place: Place, first: int) -> Tensor:
+        words = self._plan.words(place, batch, first)
+        self._network.seed_dropout(place.step, first)
+        prepared = self._latents.batch(batch, (place.step, first))
+        latents = prepared.latents
+        drawn = draw(self._seed, place.step, first, latents.shape, len(self._noise), self._run.loss)
         drawn = drawn.to(latents.device)
         noise, added = self._noise.noises(latents, drawn, self._run.loss)
-        predicted = self._predicted(latents, added, drawn.timesteps, self._read(words))
+        predicted = self._predicted(latents, added, drawn.timesteps, self._read(words), prepared.size_ids)
         target = self._noise.target(latents, noise, drawn.timesteps)
-        return loss(predicted, target, drawn.timesteps, self._noise, self._run.loss)
+        return loss(
+            predicted,
+            target,
+            drawn.timesteps,
+            self._noise,
+            self._run.loss,
+            mask=prepared.mask,
+            weights=prepared.weights,
+        )
 
     def _read(self, words: list[str]) -> Conditioning:
         return self.texts.trained(words) if self._network.trains_text else self.texts(words)
 
-    def _predicted(self, latents: Tensor, noise: Tensor, timesteps: Tensor, texts: Conditioning) -> Tensor:
+    def _predicted(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, texts: Conditioning, size_ids: Tensor
+    ) -> Tensor:
         noisy = self._noise.noisy(latents, noise, timesteps)
-        predicted: Tensor = self._unet(noisy, timesteps, texts.hidden, return_dict=False)[0]
+        conditions = size_conditions(size_ids, texts)
+        predicted: Tensor = self._unet(
+            noisy, timesteps, texts.hidden, added_cond_kwargs=conditions, return_dict=False
+        )[0]
         return predicted
 
     def _rate(self) -> float:
@@ -129,13 +143,14 @@ class Learner:
         losses = []
         for number, batch in enumerate(batches):
             seed = self._run.dataset.datasets[batch[0].dataset].validation_seed
-            latents = self._latents.batch(batch)
+            prepared = self._latents.batch(batch)
+            latents = prepared.latents
             texts = self.texts.now([picture.caption for picture in batch])
             for timestep in validation_timesteps(len(self._noise)):
                 rng = generator(self._seed if seed is None else seed, Purpose.VALIDATION, number, timestep)
                 drawn = Draw(torch.full((len(batch),), timestep), normal(rng, latents.shape))
                 drawn = drawn.to(latents.device)
-                predicted = self._predicted(latents, drawn.noise, drawn.timesteps, texts)
+                predicted = self._predicted(latents, drawn.noise, drawn.timesteps, texts, prepared.size_ids)
                 losses.append(squared(predicted, self._noise.target(latents, drawn.noise, drawn.timesteps)))
         return float(torch.stack(losses).mean())
 

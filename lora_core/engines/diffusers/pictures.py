@@ -1,25 +1,22 @@
-"""The pictures of a run: which are trained on, which are held back, and their pixels.
+"""The pictures of a run: which are trained on, which are held back, and what belongs to each.
 
-Covered: every folder of the dataset file, captions, buckets, the held-out share, decoding,
-resizing and cutting as sd-scripts does. Not covered: latents (see `latents.py`), the order of
-training (see `batches.py`), masks, flips and random cuts.
+Covered: every folder of the dataset file, captions, class images, buckets, masks, the held-out share.
+Not covered: pixels (see `pixels.py`), latents (see `latents.py`), the order of training (see
+`batches.py`).
 """
 
-import hashlib
 import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-import cv2
-import numpy as np
-from PIL import Image
-
-from lora_core.datasets.buckets import Buckets, Placement
-from lora_core.datasets.captions import Shuffler, shuffle
-from lora_core.datasets.images import BROKEN, FORMATS, ImageEntry, scan
+from lora_core.datasets.buckets import Buckets, Placement, conditioning_cut
+from lora_core.datasets.captions import read_lines
+from lora_core.datasets.class_images import class_uses
+from lora_core.datasets.images import ImageEntry, scan
+from lora_core.datasets.masks import find_masks
+from lora_core.datasets.words import Chance, Moment, words
 from lora_core.errors import DatasetError, SettingsError
 from lora_core.reporting import Reporter
 from lora_core.settings import DatasetSettings, RunConfig, SubsetSettings
@@ -38,19 +35,25 @@ class Picture:
     dataset: int
     """Number of its dataset table, from 0; batches never mix two."""
     subset: SubsetSettings
+    mask: Path | None = None
+    """The picture that says which parts are learned; None to learn all, or what is not transparent."""
 
     @property
     def path(self) -> Path:
         return self.entry.path
 
-    def words(self, rng: Shuffler) -> str:
-        """The caption of one use: with its tags in a new order, if the folder asks for that."""
-        if not self.subset.shuffle_caption:
-            return self.caption
-        settings = self.subset
-        return shuffle(
-            self.caption, keep_tokens=settings.keep_tokens, separator=settings.caption_separator, rng=rng
-        )
+    def words(self, rng: Chance, moment: Moment) -> str:
+        """The text of one use: its caption as the folder's settings change it at `moment`."""
+        return words(self.caption, self.subset, moment, rng)
+
+    def size_ids(self, *, flipped: bool) -> tuple[int, ...]:
+        """What SDXL is told of sizes: height and width of the original, top and left of the cut, height
+        and width of the bucket. The cut is the one that sd-scripts tells, which is not the real one.
+        """
+        bucket = self.placement.bucket
+        left, top, right = conditioning_cut(bucket, self.entry.width, self.entry.height)
+        left = bucket.width - right if flipped else left
+        return (self.entry.height, self.entry.width, int(top), int(left), bucket.height, bucket.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Pictures:
         """
         gone = set(broken)
         kept = tuple(picture for picture in self.training if picture not in gone)
-        if not kept:
+        if all(picture.subset.is_reg for picture in kept):
             raise _nothing_left(f"All {len(gone)} pictures were left out; see the notes of this run.")
         return Pictures(kept, tuple(picture for picture in self.held_out if picture not in gone))
 
@@ -89,7 +92,8 @@ def read_pictures(run: RunConfig, reporter: Reporter) -> Pictures:
     """List the pictures of every folder from their headers; broken ones are named and left out.
 
     Raises:
-        DatasetError: a folder is missing or has no pictures.
+        DatasetError: a folder is missing or has no pictures, a mask is missing or of another size, or
+            there are fewer pictures than a batch takes.
         CaptionError: a caption is empty or not UTF-8 text.
         SettingsError: the bucket settings contradict each other.
     """
@@ -99,12 +103,15 @@ def read_pictures(run: RunConfig, reporter: Reporter) -> Pictures:
     for number, dataset in enumerate(run.dataset.datasets):
         buckets = _buckets(dataset)
         seed = run.batch.seed if dataset.validation_seed is None else dataset.validation_seed
+        mine: list[Picture] = []
         for subset in dataset.subsets:
-            found, problems = _read_folder(subset, buckets, number)
+            found, problems = _read_folder(subset, buckets, number, masked=run.batch.masked_loss)
             left_out += problems
-            learned, tested = split(found, dataset.validation_split, seed)
-            training += learned
+            # As in sd-scripts, class images are not tested.
+            learned, tested = split(found, 0 if subset.is_reg else dataset.validation_split, seed)
+            mine += learned
             held_out += tested
+        training += _used(mine, dataset, reporter)
     if not training:
         raise _nothing_left("No picture fits a bucket.")
     note_left_out(reporter, left_out)
@@ -112,6 +119,37 @@ def read_pictures(run: RunConfig, reporter: Reporter) -> Pictures:
     if any(dataset.validation_split for dataset in run.dataset.datasets) and not held_out:
         reporter.note("No picture was held back for tests, because there are too few of them.")
     return Pictures(tuple(training), tuple(held_out))
+
+
+def uses_of(pictures: Iterable[Picture]) -> dict[Picture, int]:
+    """How often each picture of one dataset table is used in an epoch, in their order.
+
+    Class images are used as often as all others together; those that are not needed have 0.
+    """
+    listed = list(pictures)
+    uses = {picture: picture.subset.num_repeats for picture in listed}
+    of_class = [picture for picture in listed if picture.subset.is_reg]
+    learned = sum(uses[picture] for picture in listed if not picture.subset.is_reg)
+    counts = class_uses([uses[picture] for picture in of_class], learned)
+    return uses | dict(zip(of_class, counts, strict=True))
+
+
+def _used(pictures: list[Picture], dataset: DatasetSettings, reporter: Reporter) -> list[Picture]:
+    uses = uses_of(pictures)
+    used = [picture for picture in pictures if uses[picture]]
+    if pictures and not used:
+        raise _nothing_left("All of them are class images, and there is nothing to learn beside them.")
+    if spare := len(pictures) - len(used):
+        unused = "1 class image is" if spare == 1 else f"{spare} class images are"
+        reporter.note(f"{unused} not used, because there are more of them than other pictures.")
+    total = sum(uses.values())
+    if 0 < total < dataset.batch_size:
+        raise DatasetError(
+            "There are too few pictures for one batch.",
+            why=f"An epoch uses {total}, repeats included, and a batch takes {dataset.batch_size}.",
+            fix=f"Set batch_size to {total} or less, or raise num_repeats.",
+        )
+    return used
 
 
 def _buckets(dataset: DatasetSettings) -> Buckets:
@@ -129,20 +167,30 @@ def _buckets(dataset: DatasetSettings) -> Buckets:
 
 
 def _read_folder(
-    subset: SubsetSettings, buckets: Buckets, dataset: int
+    subset: SubsetSettings, buckets: Buckets, dataset: int, *, masked: bool
 ) -> tuple[list[Picture], list[tuple[str, str]]]:
     folder = scan(subset.image_dir, extension=subset.caption_extension)
     folder.require_trainable()
     left_out = [(problem.file, problem.what) for problem in folder.problems if problem.effect == "skipped"]
+    masks = {}
+    if masked and subset.conditioning_data_dir is not None:
+        masks = find_masks(subset.conditioning_data_dir, folder.images)
     pictures = []
     for entry in folder.images:
         placement = buckets.place(entry.width, entry.height)
         if placement is None:
             left_out.append((entry.name, f"No bucket fits its size of {entry.width}x{entry.height}."))
         else:
-            caption = entry.caption or subset.class_tokens or ""
-            pictures.append(Picture(entry, caption, placement, dataset, subset))
+            caption = _caption(entry, subset)
+            pictures.append(Picture(entry, caption, placement, dataset, subset, masks.get(entry.path)))
     return pictures, left_out
+
+
+def _caption(entry: ImageEntry, subset: SubsetSettings) -> str:
+    written = entry.caption
+    if written and subset.enable_wildcard:  # a further line may be the one that is picked
+        written = read_lines(entry.path, subset.caption_extension)
+    return written or subset.class_tokens or ""
 
 
 def split(pictures: list[Picture], share: float, seed: int) -> tuple[list[Picture], list[Picture]]:
@@ -174,57 +222,3 @@ def _note_uncaptioned(reporter: Reporter, pictures: list[Picture]) -> None:
         count = len(pictures)
         have = "1 picture has" if count == 1 else f"{count} pictures have"
         reporter.note(f"{have} no caption and will be learned without words: {named}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """One picture as the VAE wants it."""
-
-    values: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
-    """(height, width, 3), RGB."""
-    content: int
-    """64 bits that stand for the file's bytes and the cut: equal only if the pixels are."""
-
-
-def read_pixels(picture: Picture) -> Pixels:
-    """Decode, resize and cut one picture; transparency is dropped, EXIF turns are not applied.
-
-    Raises:
-        DatasetError: the file is damaged, or is another one than when it was listed.
-    """
-    entry, placement = picture.entry, picture.placement
-    try:
-        data = entry.path.read_bytes()
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            values = np.asarray(image.convert("RGB"))
-    except BROKEN as error:
-        raise _unusable(picture, "The file is damaged or cut off.") from error
-    if values.shape[:2] != (entry.height, entry.width):
-        raise _unusable(picture, "It was changed while the run was starting.")
-    left, top, right, bottom = placement.box
-    digest = hashlib.sha256(data + repr(placement).encode())
-    return Pixels(
-        _resized(values, placement)[top:bottom, left:right],
-        content=int.from_bytes(digest.digest()[:8], "big"),
-    )
-
-
-def _resized(
-    values: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]], placement: Placement
-) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    height, width = values.shape[:2]
-    wanted = placement.resized
-    if (width, height) == wanted:
-        return values
-    if width >= wanted.width and height >= wanted.height:
-        # AREA averages every source pixel; the other modes skip some when shrinking a lot.
-        return np.asarray(cv2.resize(values, wanted, interpolation=cv2.INTER_AREA), np.uint8)
-    return np.asarray(Image.fromarray(values).resize(wanted, Image.Resampling.LANCZOS))
-
-
-def _unusable(picture: Picture, why: str) -> DatasetError:
-    return DatasetError(
-        f"The picture {picture.entry.name} was not read.",
-        why=why,
-        fix="Replace it by a good copy, or remove it.",
-    )

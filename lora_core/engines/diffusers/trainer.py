@@ -18,7 +18,7 @@ from lora_core.engines.diffusers import states
 from lora_core.engines.diffusers.batches import Place, Plan, held_out_batches
 from lora_core.engines.diffusers.checks import problems
 from lora_core.engines.diffusers.device import memory_mib, new_accelerator, use_threads
-from lora_core.engines.diffusers.latents import Latents
+from lora_core.engines.diffusers.latents import Latents, new_latents
 from lora_core.engines.diffusers.learner import Learner, Outcome
 from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
 from lora_core.engines.diffusers.lora_file import DTYPES, write_lora
@@ -87,7 +87,7 @@ def _prepared(
     base.vae.to(accelerator.device)
     for encoder in base.text_encoders:
         encoder.to(accelerator.device)
-    latents = Latents(base.vae, accelerator.device, cached=run.precision.cache_latents)
+    latents = new_latents(run, base.vae, accelerator.device, reporter.note)
 
     def told(done: int) -> None:
         if request := reporter.request():
@@ -96,7 +96,7 @@ def _prepared(
 
     latents.prepare(pictures.all, told)
     note_left_out(reporter, [(picture.entry.name, why) for picture, why in latents.problems])
-    if run.precision.cache_latents and accelerator.device.type != "cpu":
+    if latents.kept and accelerator.device.type != "cpu":
         base.vae.to("cpu")  # not needed on the card again until a sample is drawn
     return latents
 
