@@ -1,8 +1,8 @@
 """What a base model is, read from its small files and the headers of its large ones.
 
-Covered: a model as a diffusers folder: its family, and whether all of its parts are there and whole.
-Not covered: single files (checkpoints) and families that no engine of this version trains; both are
-refused by name. Nothing here loads torch or the weights themselves.
+Covered: a model as a diffusers folder or a single `.safetensors` file: its family, what it predicts,
+and whether all of its parts are there and whole. Not covered: families that no engine of this version
+trains; they are refused by name. Nothing here loads torch or the weights themselves.
 """
 
 import json
@@ -13,17 +13,20 @@ from typing import Any, Final
 
 from lora_core.errors import LoraFileError, ModelError
 from lora_core.loras import read_header
+from lora_core.models.hub import model_folder
+from lora_core.models.single_file import inspect_file
 
 FAMILY_NAMES: Final[Mapping[str, str]] = {
     "sd15": "Stable Diffusion 1.x",
     "sd2": "Stable Diffusion 2.x",
     "sdxl": "Stable Diffusion XL",
+    "sdxl-refiner": "Stable Diffusion XL Refiner",
     "sd3": "Stable Diffusion 3",
     "flux1": "FLUX.1",
     "lumina": "Lumina Image 2",
     "hunyuan-image": "HunyuanImage",
 }
-TRAINED: Final = frozenset({"sd15"})
+TRAINED: Final = frozenset({"sd15", "sdxl"})
 """Families that an engine of this version trains."""
 
 _FAMILY_BY_PIPELINE: Final = (
@@ -35,9 +38,12 @@ _FAMILY_BY_PIPELINE: Final = (
     ("HunyuanImage", "hunyuan-image"),
 )
 _PARTS: Final = ("unet", "vae", "text_encoder")
-_SINGLE_FILES: Final = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf"})
+_SINGLE_FILES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin", ".gguf"})
 _SD2_TEXT_WIDTH: Final = 1024  # OpenCLIP ViT-H; SD 1.x has 768, and the bundled demo base less
 _JSON_LIMIT: Final = 10_000_000  # bytes; these files have a few thousand
+_PREDICTIONS: Final = frozenset({"epsilon", "v_prediction"})
+_COPY_AGAIN: Final = "Copy or download the whole folder again."
+_ANOTHER: Final = "Choose a model of Stable Diffusion 1.x or SDXL."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,54 +51,99 @@ class BaseModel:
     """A base model that can be trained on."""
 
     family: str
-    """Short name of the family: sd15."""
+    """Short name of the family: sd15 or sdxl."""
     path: Path
+    """Folder or single file."""
     name: str
-    """Name for lists: that of its folder."""
+    """Name for lists: that of its folder or file."""
     size_bytes: int
     """Of its weights, in all."""
+    predicts_v: bool = False
+    """It says of itself that it predicts v (Salimans and Ho, 2022), not the noise."""
+    zero_terminal_snr: bool = False
+    """It says of itself that its last noise level is noise alone (Lin et al., 2023)."""
+    has_vae: bool = True
 
     @property
     def family_name(self) -> str:
         return FAMILY_NAMES.get(self.family, self.family)
 
+    @property
+    def is_file(self) -> bool:
+        """True for a single file."""
+        return self.path.is_file()
+
 
 def inspect_base(path: Path, *, name: str | None = None) -> BaseModel:
-    """The base model in `path`; some hundred kilobytes are read.
+    """The base model in `path` or of that name in the hub's cache; some hundred kilobytes are read.
 
     Raises:
         ModelError: there is none, it is not whole, or this version cannot train on it.
     """
-    if path.is_file():
-        raise _single_file(path)
-    if not path.is_dir():
-        raise _unusable(path, f"There is no folder {path}.", "Choose a base model that is there.")
-    index = _record(path, "model_index.json")
+    folder = model_folder(path)
+    if folder.is_file():
+        return _file(folder, name)
+    if not folder.is_dir():
+        raise _unusable(path, f"There is no folder or file {path}.", "Choose a base model that is there.")
+    name = name or path.name
+    index = _record(folder, "model_index.json")
     pipeline = str(index.get("_class_name", ""))
     family = next((family for start, family in _FAMILY_BY_PIPELINE if pipeline.startswith(start)), None)
     if family is None and pipeline.startswith("StableDiffusion"):
-        text_width = _record(path, "text_encoder/config.json").get("hidden_size")
+        text_width = _record(folder, "text_encoder/config.json").get("hidden_size")
         family = "sd2" if text_width == _SD2_TEXT_WIDTH else "sd15"
+    if family == "sdxl" and not index.get("text_encoder", [None])[0]:
+        family = "sdxl-refiner"
+    _check_family(folder, family, pipeline)
+    _check_channels(folder)
+    scheduler = _record(folder, "scheduler/scheduler_config.json")
+    predicts = str(scheduler.get("prediction_type", "epsilon"))
+    if predicts not in _PREDICTIONS:
+        raise _unusable(folder, f"It predicts {predicts[:40]}, and no engine here trains that.", _ANOTHER)
+    parts = (*_PARTS, "text_encoder_2") if family == "sdxl" else _PARTS
+    size = sum(_weights(folder, part) for part in parts)
+    for tokenizer in ("tokenizer", "tokenizer_2") if family == "sdxl" else ("tokenizer",):
+        _check_tokenizer(folder / tokenizer)
+    return BaseModel(
+        family=family or "",
+        path=folder,
+        name=name,
+        size_bytes=size,
+        predicts_v=predicts == "v_prediction",
+        zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
+    )
+
+
+def _file(path: Path, name: str | None) -> BaseModel:
+    suffix = path.suffix.lower()
+    if suffix in _SINGLE_FILES:
+        why = (
+            f"Files that end in {suffix} can run code when they are opened, or are packed for other programs."
+        )
+        raise _unusable(path, why, "Choose a copy of the model that ends in .safetensors.")
+    if suffix != ".safetensors":
+        raise _unusable(path, "It is not a model.", "Choose a .safetensors file or the folder of a model.")
+    found = inspect_file(path)
+    _check_family(path, found.family, "")
+    return BaseModel(
+        family=found.family,
+        path=path,
+        name=name or path.stem,
+        size_bytes=found.size_bytes,
+        predicts_v=found.predicts_v,
+        zero_terminal_snr=found.zero_terminal_snr,
+        has_vae=found.has_vae,
+    )
+
+
+def _check_family(path: Path, family: str | None, pipeline: str) -> None:
     if family not in TRAINED:
         said = FAMILY_NAMES.get(family or "", pipeline or "an unknown family")
-        raise _unusable(path, f"It is of the family {said}.", "Choose a model of Stable Diffusion 1.x.")
-    _check_prediction(path)
-    size = sum(_weights(path, part) for part in _PARTS)
-    _check_tokenizer(path)
-    return BaseModel(family=family or "", path=path, name=name or path.name, size_bytes=size)
+        raise _unusable(path, f"It is of the family {said}.", _ANOTHER)
 
 
-def _check_prediction(path: Path) -> None:
-    scheduler = _record(path, "scheduler/scheduler_config.json")
-    predicts = scheduler.get("prediction_type", "epsilon")
-    if predicts != "epsilon":
-        raise _unusable(
-            path,
-            f"It predicts {str(predicts)[:40]}, and the built-in engine trains models that predict epsilon.",
-            "Choose another model of Stable Diffusion 1.x.",
-        )
-    channels = _record(path, "unet/config.json").get("in_channels", 4)
-    if channels != 4:
+def _check_channels(path: Path) -> None:
+    if _record(path, "unet/config.json").get("in_channels", 4) != 4:
         raise _unusable(
             path,
             "It is made for changing parts of pictures and takes more than a picture.",
@@ -100,14 +151,10 @@ def _check_prediction(path: Path) -> None:
         )
 
 
-def _check_tokenizer(path: Path) -> None:
-    folder = path / "tokenizer"
+def _check_tokenizer(folder: Path) -> None:
     slow = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     if not slow and not (folder / "tokenizer.json").is_file():
-        raise _unusable(path, "The files of its tokenizer are missing.", _COPY_AGAIN)
-
-
-_COPY_AGAIN: Final = "Copy or download the whole folder again."
+        raise _unusable(folder.parent, f"The files of its {folder.name} are missing.", _COPY_AGAIN)
 
 
 def _weights(path: Path, part: str) -> int:
@@ -148,16 +195,6 @@ def _record(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise _unusable(path, f"Its file {name} cannot be read.", _COPY_AGAIN)
     return record
-
-
-def _single_file(path: Path) -> ModelError:
-    if path.suffix.lower() not in _SINGLE_FILES:
-        return _unusable(path, "It is not a model.", "Choose the folder of a model.")
-    return _unusable(
-        path,
-        "It is a single file, and the built-in engine reads diffusers folders in this version.",
-        "Choose a model as a folder that holds model_index.json.",
-    )
 
 
 def _unusable(path: Path, why: str, fix: str) -> ModelError:

@@ -18,3 +18,47 @@ class ModelSettings(Concern):
         level="basic",
         part="target",
     )
+    vae: PathValue | None = described(
+        None,
+        label="Another VAE",
+        what="A VAE of its own: the part that turns pictures into small codes and back. If it is empty, "
+        "the one of the base model is used.",
+        why="Name one if the base model has none, or if its pictures come out pale or broken.",
+        level="expert",
+        part="target",
+    )
+    no_half_vae: bool = described(
+        True,  # sd-scripts: off, at which SDXL's own VAE gives no numbers in fp16
+        label="VAE in full precision",
+        what="Lets the VAE work with full numbers, also where the rest works with half.",
+        why="Leave it on. Off saves a bit of memory, but some VAEs then fail.",
+        level="expert",
+        part="target",
+    )
+    v_parameterization: bool = described(
+        False,
+        label="Base model predicts v",
+        what="Trains for models that guess v, a mix of noise and picture. Most models guess the noise. "
+        "A base model that says so itself is trained in this way even if this is off.",
+        why="Turn it on only if the page of the base model says v-prediction.",
+        level="expert",
+        part="target",
+    )
+    zero_terminal_snr: bool = described(
+        False,
+        label="Last noise level is noise alone",
+        what="Changes the noise so that nothing of the picture is left at the last level. "
+        "A base model that says so itself is trained in this way even if this is off.",
+        why="Turn it on only if the page of the base model says zero terminal SNR.",
+        level="expert",
+        part="target",
+    )
+    tokenizer_cache_dir: PathValue | None = described(
+        None,
+        label="Folder of the tokenizer",
+        what="Where the word list lies that cuts a caption into tokens. A base model in one file does not "
+        "bring it. If this is empty, it is looked for beside the model.",
+        why="Name a folder if the app says that it found none.",
+        level="expert",
+        part="target",
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from lora_core.settings._description import (
-    BUILT_IN,
     Advice,
     Concern,
     PathValue,
@@ -126,7 +125,6 @@ class SamplingSettings(Concern):
         what="The method that draws the sample pictures. It does not change what is learned.",
         why="Leave it as it is, or take the one that you use for your own pictures.",
         level="expert",
-        engine_choices={BUILT_IN: ("ddim", "euler_a")},
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ APP_DECIDES: Final[Mapping[str, str]] = {
 CHANGES_NO_RESULT: Final = frozenset({
     "cache_info", "dataset_repeats", "ddp_gradient_as_bucket_view",
     "ddp_static_graph", "ddp_timeout", "highvram", "lowram", "max_data_loader_n_workers", "mem_eff_attn",
-    "no_half_vae", "persistent_data_loader_workers", "sdpa", "skip_cache_check", "tokenizer_cache_dir",
+    "persistent_data_loader_workers", "sdpa", "skip_cache_check",
     "xformers",
 })  # fmt: skip
 """Arguments about speed and memory only: an engine without them trains the same LoRA."""

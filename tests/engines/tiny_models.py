@@ -12,8 +12,7 @@ from typing import Any
 
 WORDS = ("a", "cat", "dog", "red", "blue", "photo", "of", "sks", "tree", "house", ",")
 """Words that are one token each; all others are spelled in letters."""
-LATENT_SCALE = 8
-"""Pixels per latent, across and down."""
+END = "<|endoftext|>"
 _SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -138,7 +137,7 @@ def text_encoder(tokenizer_folder: Path, width: int, *, layers: int = 3, project
     return CLIPTextModelWithProjection(config) if projected else CLIPTextModel(config)
 
 
-def tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> None:
+def tokenizer(folder: Path, pad_token: str = END) -> None:
     """CLIP's byte-pair form: every letter, every letter that ends a word, and the `WORDS`."""
     folder.mkdir(parents=True)
     letters = [chr(code) for code in (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))]
@@ -153,15 +152,15 @@ def tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> None:
             if pieces[0] not in tokens:
                 tokens.append(pieces[0])
                 merges.append(" ".join(pair))
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    tokens += ["<|startoftext|>", END]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     settings = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": 77,
         "bos_token": "<|startoftext|>",
-        "eos_token": "<|endoftext|>",
+        "eos_token": END,
         "pad_token": pad_token,
-        "unk_token": "<|endoftext|>",
+        "unk_token": END,
     }
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", "utf-8")

@@ -1,67 +1,47 @@
-"""What a base model folder says about itself, before anything heavy is loaded.
+"""What is wrong with a run's base model, told before anything heavy is loaded.
 
-Covered: a Stable Diffusion 1.x model as a diffusers folder, judged by its small JSON files; loads
-no torch. Not covered: reading weights (see `model.py`), other families, single files.
+Covered: the model, its VAE and its tokenizer, judged by small files and the headers of large ones;
+loads no torch. Not covered: what a base model is (see `lora_core.models`), reading weights (see
+`model.py`).
 """
 
-import json
-from pathlib import Path
-from typing import Any, Final
-
-from lora_core.errors import Problem
-
-_KEY: Final = "pretrained_model_name_or_path"
-_FIX: Final = (
-    "Choose a Stable Diffusion 1.x model as a diffusers folder, the one that has a model_index.json."
-)
-_PIPELINE: Final = "StableDiffusionPipeline"
-_PARTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_SD2_TEXT_WIDTH: Final = 1024
+from lora_core.errors import ModelError, Problem
+from lora_core.models import BaseModel, inspect_base, tokenizer_folder, vae_place
+from lora_core.settings import ModelSettings
 
 
-def base_problems(folder: Path) -> list[Problem]:
+def base_problems(model: ModelSettings) -> list[Problem]:
     """Why the built-in trainer cannot use this base model; empty when it can."""
-    return [Problem(setting=_KEY, what=what, fix=_FIX) for what in _reasons(folder)]
-
-
-def _reasons(folder: Path) -> list[str]:
-    if folder.is_file():
-        return [f"The base model {folder.name} is a single file. This trainer reads a diffusers folder."]
-    if not folder.is_dir():
-        return [f"There is no base model at {folder}."]
-    index = _record(folder / "model_index.json")
-    if index is None:
-        return [f"The folder {folder.name} has no model_index.json that can be read, so it is no base model."]
-    if index.get("_class_name") != _PIPELINE:
-        return [f"The base model {folder.name} is of another family ({index.get('_class_name')})."]
-    missing = [part for part in _PARTS if not (folder / part).is_dir()]
-    if missing:
-        return [f"The base model {folder.name} has no folder {', '.join(missing)}."]
-    return _part_reasons(folder)
-
-
-def _part_reasons(folder: Path) -> list[str]:
-    unet = _record(folder / "unet" / "config.json") or {}
-    text = _record(folder / "text_encoder" / "config.json") or {}
-    scheduler = _record(folder / "scheduler" / "scheduler_config.json") or {}
-    found = []
-    if unet.get("in_channels", 4) != unet.get("out_channels", 4):
-        found.append(
-            "The base model is made for filling in parts of pictures. This trainer does not train those."
-        )
-    if text.get("hidden_size") == _SD2_TEXT_WIDTH:
-        found.append("The base model is Stable Diffusion 2. This trainer trains Stable Diffusion 1.x.")
-    prediction = scheduler.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        found.append(
-            f"The base model predicts {prediction}. This trainer trains models that predict epsilon."
-        )
-    return found
-
-
-def _record(path: Path) -> dict[str, Any] | None:
+    found: list[Problem] = []
+    base = None
     try:
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+        base = inspect_base(model.pretrained_model_name_or_path)
+    except ModelError as error:
+        found.append(_problem("pretrained_model_name_or_path", error))
+    try:
+        if model.vae is not None:
+            vae_place(model.vae)
+        elif base is not None and not base.has_vae:
+            found.append(
+                Problem(
+                    setting="vae",
+                    what=f"The base model {base.name} has no VAE.",
+                    fix="Name a VAE of its family in the setting vae.",
+                )
+            )
+    except ModelError as error:
+        found.append(_problem("vae", error))
+    return [*found, *_tokenizer(model, base)]
+
+
+def _tokenizer(model: ModelSettings, base: BaseModel | None) -> list[Problem]:
+    try:
+        if base is not None and base.is_file:
+            tokenizer_folder(base.path, model.tokenizer_cache_dir)
+    except ModelError as error:
+        return [_problem("tokenizer_cache_dir", error)]
+    return []
+
+
+def _problem(setting: str, error: ModelError) -> Problem:
+    return Problem(setting=setting, what=f"{error.what} {error.why}", fix=error.fix)

@@ -20,7 +20,7 @@ def problems(run: RunConfig) -> list[Problem]:
     """Every reason why this trainer would not start this run."""
     return [
         *unsupported(run, BUILT_IN),
-        *base_problems(run.model.pretrained_model_name_or_path),
+        *base_problems(run.model),
         *_name(run),
         *_schedule(run),
         *_samples(run),

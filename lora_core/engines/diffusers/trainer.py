@@ -25,7 +25,8 @@ from lora_core.engines.diffusers.lora_file import DTYPES, write_lora
 from lora_core.engines.diffusers.metadata import Moment, lora_metadata
 from lora_core.engines.diffusers.model import BaseModel, load_base
 from lora_core.engines.diffusers.pictures import Pictures, note_left_out, read_pictures
-from lora_core.engines.diffusers.samples import Samples, read_prompts
+from lora_core.engines.diffusers.prompts import read_prompts
+from lora_core.engines.diffusers.samples import Samples
 from lora_core.engines.diffusers.saves import Saves
 from lora_core.errors import EngineError, SettingsError
 from lora_core.reporting import Ended, Progress, Reporter
