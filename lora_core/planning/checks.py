@@ -5,12 +5,14 @@ nothing beside each other, and values far from what others use. Errors are only 
 run; all else is advice. Not covered: time and memory.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from lora_core import engines, machine
 from lora_core.errors import Problem, SettingsError
 from lora_core.planning.images import RunImages, look_at_images
+from lora_core.planning.masks import masks_and_class_images
 from lora_core.planning.steps import Plan, buckets_of, plan
 from lora_core.settings import Placed, RunConfig, placed_values, prompt_lines, setting
 from lora_core.workspace import Workspace
@@ -30,11 +32,13 @@ def check(
         EngineError: there is no such engine.
     """
     found = look_at_images(run) if images is None else images
+    amount = plan(run, found)
     problems = [*engines.get(engine).check(run), *_buckets(run), *_folders(found), *_files(run)]
+    problems += [*masks_and_class_images(run, found), *_too_few(run, amount)]
     advice: list[Problem] = []
     for look in _ADVICE:
         advice += look(run, found)
-    advice += _about_plan(run, plan(run, found))
+    advice += _about_plan(run, amount)
     if workspace is not None:
         advice += _about_machine(run, workspace)
     listed = list(dict.fromkeys([*problems, *advice]))
@@ -75,6 +79,18 @@ def _folders(found: RunImages) -> Iterator[Problem]:
                     yield Problem(
                         setting="image_dir", what=f"{problem.file}: {problem.what}", fix=problem.fix
                     )
+
+
+def _too_few(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
+    uses = Counter[int]()
+    for count in amount.buckets if amount is not None else ():
+        uses[count.dataset] += count.uses
+    for number, total in uses.items():
+        batch = run.dataset.datasets[number].batch_size
+        if total < batch:
+            what = f"An epoch uses {_count(total, 'picture')}, repeats included, and a batch takes {batch}."
+            fix = f"Set the batch size to {total} or less, or raise the repeats."
+            yield Problem(setting="batch_size", what=what, fix=fix)
 
 
 def _files(run: RunConfig) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """How many steps and epochs a run takes: counted bucket by bucket, as sd-scripts and our engine do.
 
-Covered: repeats, buckets, held-out images, batches rounded up in each bucket, accumulation rounded up
-once an epoch. Not covered: several processes, regularisation images, time and memory.
+Covered: repeats, class images, buckets, held-out images, batches rounded up in each bucket, accumulation
+rounded up once an epoch. Not covered: several processes, time and memory.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lora_core.datasets.buckets import Buckets, Size
+from lora_core.datasets.class_images import class_uses
 from lora_core.datasets.images import ImageEntry
 from lora_core.planning.images import RunImages, SubsetImages, look_at_images
 from lora_core.settings import DatasetSettings, RunConfig
@@ -73,20 +74,40 @@ def plan(run: RunConfig, images: RunImages | None = None) -> Plan | None:
         if buckets.problems():
             return None
         seed = run.batch.seed if dataset.validation_seed is None else dataset.validation_seed
-        entries: Counter[Size] = Counter()
-        uses: Counter[Size] = Counter()
+        used: list[_Used] = []
         for subset in found.of_dataset(number):
             placed, outside = _placed(subset, buckets)
-            learned, tested = split_sizes(placed, dataset.validation_split, seed)
+            is_reg = subset.subset.is_reg
+            learned, tested = split_sizes(placed, 0 if is_reg else dataset.validation_split, seed)
             held_out, left_out = held_out + len(tested), left_out + outside
-            entries.update(learned)
-            for size in learned:
-                uses[size] += subset.subset.num_repeats
+            used += [_Used(size, subset.subset.num_repeats, is_reg) for size in learned]
+        entries: Counter[Size] = Counter()
+        uses: Counter[Size] = Counter()
+        for one, count in _with_class_images(used):
+            entries[one.size] += 1
+            uses[one.size] += count
         counts += [
             BucketCount(number, size, entries[size], uses[size], math.ceil(uses[size] / dataset.batch_size))
             for size in sorted(entries)
         ]
     return _summed(run, counts, held_out, left_out) if counts else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """One image that is learned from."""
+
+    size: Size
+    repeats: int
+    is_reg: bool
+
+
+def _with_class_images(images: list[_Used]) -> list[tuple[_Used, int]]:
+    """The images that an epoch uses and how often: class images as often as all others together."""
+    learned = [(image, image.repeats) for image in images if not image.is_reg]
+    of_class = [image for image in images if image.is_reg]
+    counts = class_uses([image.repeats for image in of_class], sum(count for _, count in learned))
+    return learned + [(image, count) for image, count in zip(of_class, counts, strict=True) if count]
 
 
 def _placed(subset: SubsetImages, buckets: Buckets) -> tuple[list[Size], int]:

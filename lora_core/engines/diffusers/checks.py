@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from lora_core.engines.diffusers.base_folder import base_problems
+from lora_core.engines.diffusers.checks_data import data_problems
 from lora_core.errors import Problem
 from lora_core.settings import BUILT_IN, RunConfig, unsupported
 from lora_core.workspace import safe_name
@@ -24,6 +25,7 @@ def problems(run: RunConfig) -> list[Problem]:
         *_name(run),
         *_schedule(run),
         *_samples(run),
+        *data_problems(run),
     ]
 
 
