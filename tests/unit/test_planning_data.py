@@ -71,7 +71,8 @@ def test_class_images_without_images_to_learn_stop_the_run(mine: Path) -> None:
 def test_an_empty_folder_of_class_images_stops_the_run(tmp_path: Path, mine: Path) -> None:
     (tmp_path / "class").mkdir()
     subsets = SubsetSettings(image_dir=mine), SubsetSettings(image_dir=tmp_path / "class", is_reg=True)
-    assert "class" in [p.what for p in found(a_run(*subsets), "image_dir") if p.severity == "error"][0]
+    stopping = next(p.what for p in found(a_run(*subsets), "image_dir") if p.severity == "error")
+    assert "in class" in stopping
 
 
 def test_fewer_pictures_than_a_batch_takes_stop_the_run(mine: Path) -> None:
