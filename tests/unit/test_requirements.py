@@ -19,7 +19,7 @@ OURS = {"lora_core", "ui", "pages", "launcher", "tests", "benchmarks", "start", 
 HELPERS = {path.stem for path in (ROOT / "tests").rglob("*.py")}
 BUNDLED = {"starlette": "streamlit", "anyio": "streamlit"}
 """Packages that the code may use because they are what another one's public surface is made of."""
-BY_NAME = {"tensorboard": 'log_with="tensorboard"'}
+BY_NAME = {"tensorboard": 'log_with="tensorboard"', "peft": "load_lora_weights"}
 """Packages that another one imports for us, and the words in our code that make it do so."""
 OTHER_SYSTEMS = {"colorama"}
 """Pins of packages that are installed on Windows alone."""

@@ -95,21 +95,21 @@ class Network:
             # Here and not above: most runs do not need it, and it takes seconds to load.
             from lora_core.engines.diffusers.network_lycoris import lycoris_layers
 
-            self._placed = lycoris_layers(base, settings, seed, _trained_parts(settings, base), given)
+            self.placed = lycoris_layers(base, settings, seed, _trained_parts(settings, base), given)
         else:
             sizes = _sizes_in(given) if settings.dim_from_weights and given else None
-            self._placed = list(_plain_layers(wanted, settings, blocks, sizes, seed, base.family))
+            self.placed = list(_plain_layers(wanted, settings, blocks, sizes, seed, base.family))
         self._rates = blocks.rates
         if given is not None:
             self._take_over(given, settings)
-        for placed in self._placed:
+        for placed in self.placed:
             placed.layer.attach()
 
     def _take_over(self, given: Mapping[str, Tensor], settings: NetworkSettings) -> None:
         """The weights of `network_weights`; a part that the file leaves out entirely starts anew."""
-        parts = {placed.place.part for placed in self._placed if f"{placed.place.key}.alpha" in given}
+        parts = {placed.place.part for placed in self.placed if f"{placed.place.key}.alpha" in given}
         mine = self.tensors()
-        fresh = [p.place.key for p in self._placed if p.place.part not in parts]
+        fresh = [p.place.key for p in self.placed if p.place.part not in parts]
         kept = {name: tensor for name, tensor in mine.items() if name.partition(".")[0] in fresh}
         try:
             self.load({**kept, **given})
@@ -125,14 +125,14 @@ class Network:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """All weights that the optimizer moves."""
-        return [weight for placed in self._placed for _, weight in placed.layer.trained()]
+        return [weight for placed in self.placed for _, weight in placed.layer.trained()]
 
     @property
     def trains_text(self) -> bool:
         """True when a text encoder learns; captions must then be read anew at each step."""
         return any(
             weight.requires_grad
-            for placed in self._placed
+            for placed in self.placed
             if placed.place.part != UNET
             for _, weight in placed.layer.trained()
         )
@@ -143,7 +143,7 @@ class Network:
         Weights whose rate is 0 are in no group and learn nothing, unless that is so for all.
         """
         found: dict[str, tuple[float, list[nn.Parameter]]] = {}
-        for placed in self._placed:
+        for placed in self.placed:
             name, rate = self._group(placed.place, optimizer)
             found.setdefault(name, (rate, []))[1].extend(weight for _, weight in placed.layer.trained())
         moving = {name: group for name, group in found.items() if group[0] > 0} or found
@@ -168,7 +168,7 @@ class Network:
 
     def to(self, device: torch.device) -> None:
         """Move the layers to where the base model works; call it before the optimizer is made."""
-        for placed in self._placed:
+        for placed in self.placed:
             placed.layer.to(device)
 
     def seed_dropout(self, step: int, first: int) -> None:
@@ -195,20 +195,20 @@ class Network:
             self._train(True)
 
     def _train(self, mode: bool) -> None:
-        for placed in self._placed:
+        for placed in self.placed:
             placed.layer.train(mode)
 
     def limit_norms(self, most: float) -> None:
         """Shrink each layer that adds more than the norm `most` to its module (`scale_weight_norms`)."""
         with self.resting():
-            for placed in self._placed:
+            for placed in self.placed:
                 placed.layer.limit_norm(most)
 
     def tensors(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """All layers as the tensors of a file, on the CPU and independent of the training."""
         return {
             f"{placed.place.key}.{name}": tensor.to("cpu", dtype, copy=True).contiguous()
-            for placed in self._placed
+            for placed in self.placed
             for name, tensor in placed.layer.contents().items()
         }
 
@@ -227,7 +227,7 @@ class Network:
                 fix="Use the ranks, the alphas and the base model that they were trained with.",
             )
         with torch.no_grad():
-            for placed in self._placed:
+            for placed in self.placed:
                 for name, weight in placed.layer.trained():
                     weight.copy_(tensors[f"{placed.place.key}.{name}"])
 

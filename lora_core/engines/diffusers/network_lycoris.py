@@ -11,7 +11,7 @@ with such a layer built in. Not covered: the other kinds that LyCORIS has; `chec
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from lycoris.config import PRESET
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logging.getLogger("LyCORIS").setLevel(logging.ERROR)  # it tells every step of building on the terminal
 
-_WHOLE_PRESET = {
+_WHOLE_PRESET: Final[dict[str, Any]] = {
     "enable_conv": True,
     "unet_target_module": [],
     "unet_target_name": [],
@@ -41,6 +41,15 @@ _WHOLE_PRESET = {
     "exclude_name": [],
 }
 """Every entry, because LyCORIS keeps what the last preset set and the next one does not name."""
+
+_BLOCKS: Final = {
+    "Transformer2DModel": "Transformer2DModel",
+    "ResnetBlock2D": "ResnetBlock2D",
+    "Downsample2D": "Downsample2D",
+    "Upsample2D": "Upsample2D",
+    "CrossAttention": "Attention",
+}
+"""Blocks of SD 1.x and SDXL: their names in sd-scripts, for which the presets are made, and in diffusers."""
 
 
 class LycorisLayer:
@@ -125,12 +134,7 @@ def _places(base: Base) -> dict[int, Place]:
 
 
 def _new_layers(base: Base, settings: NetworkSettings, parts: Sequence[str]) -> list[Any]:
-    preset = {**_WHOLE_PRESET, **PRESET[settings.preset]}
-    # Its presets name SD 1.x's outer layers and the attention of sd-scripts' own UNet.
-    preset["unet_target_name"] = preset["unet_target_name"] if base.family == "sd1" else []
-    if "CrossAttention" in preset["unet_target_module"]:
-        preset["unet_target_module"] = ["Attention"]
-    LycorisNetworkKohya.apply_preset(preset)
+    LycorisNetworkKohya.apply_preset(_preset(settings.preset, base.family))
     encoders = [encoder for part, encoder in text_parts(base).items() if part in parts]
     network = LycorisNetworkKohya(
         encoders,
@@ -155,6 +159,16 @@ def _new_layers(base: Base, settings: NetworkSettings, parts: Sequence[str]) -> 
         warn_on_unmatched=False,
     )
     return [*network.unet_loras, *network.text_encoder_loras]
+
+
+def _preset(name: str, family: str) -> dict[str, Any]:
+    """LyCORIS' preset of this name, for these families alone."""
+    preset = {**_WHOLE_PRESET, **PRESET[name]}
+    # It names the blocks of every family, and one of them is another's name for SD 1.x's outer layers.
+    blocks = [_BLOCKS[block] for block in preset["unet_target_module"] if block in _BLOCKS]
+    # Outer layers have other names in SDXL, so LyCORIS does not find them there.
+    outer = preset["unet_target_name"] if family == "sd1" else []
+    return {**preset, "unet_target_module": blocks, "unet_target_name": outer}
 
 
 def layers_of(base: Base, tensors: Mapping[str, Tensor]) -> list[Any]:

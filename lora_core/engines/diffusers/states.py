@@ -35,7 +35,7 @@ FORMAT: Final = 1
 _RECORD: Final = "state.json"
 _LORA: Final = "lora.safetensors"
 _OPTIMIZER: Final = "optimizer.pt"
-_PACKAGES: Final = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy")
+_PACKAGES: Final = ("torch", "diffusers", "transformers", "lycoris-lora", "accelerate", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
