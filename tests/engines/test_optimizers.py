@@ -9,12 +9,17 @@ import pytest
 import torch
 from sd_scripts_code import piece
 
-from lora_core.engines.diffusers.optimizer_names import CLASSES, TORCH, class_path, name_problems
+from lora_core.engines.diffusers.optimizer_names import (
+    CLASSES,
+    TORCH,
+    class_path,
+    name_problems,
+    optimizer_arguments,
+)
 from lora_core.engines.diffusers.optimizers import (
     averaged,
     load_class,
     new_optimizer,
-    optimizer_arguments,
     optimizer_name,
 )
 from lora_core.engines.diffusers.schedules import new_schedule, rex

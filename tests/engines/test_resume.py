@@ -85,7 +85,7 @@ def test_resuming_is_exact_with_each_feature(rig: Rig, train: Trained, config: d
     ears = Ears()
     train(rig.root / "parts", ears, resume=state)
     assert losses(rig.root / "parts") == losses(whole)
-    assert ears.notes == []
+    assert not any("not bit for bit" in note for note in ears.notes)
 
 
 def test_a_run_can_be_stopped_and_resumed_at_every_step(rig: Rig, train: Trained) -> None:
@@ -208,7 +208,7 @@ def test_a_missing_state_is_refused_before_anything_is_loaded(rig: Rig, train: T
 
 
 def test_the_bare_command_prints_the_error_and_fails(rig: Rig) -> None:
-    config = rig.folder(optimizer_type="Lion") / "config.toml"
+    config = rig.folder(optimizer_type="NoSuchOptimizer") / "config.toml"
     done = subprocess.run(
         [sys.executable, "-m", "lora_core.engines.diffusers", str(config), "--out", str(rig.root / "out")],
         capture_output=True,

@@ -8,8 +8,9 @@ merely unwise (see `lora_core.planning`), and the pictures themselves.
 import re
 from typing import Final
 
-from lora_core.engines.diffusers.base_folder import base_problems
 from lora_core.engines.diffusers.checks_data import data_problems
+from lora_core.engines.diffusers.checks_learning import learning_problems
+from lora_core.engines.diffusers.checks_model import model_problems
 from lora_core.errors import Problem
 from lora_core.settings import BUILT_IN, RunConfig, unsupported
 from lora_core.workspace import safe_name
@@ -21,9 +22,9 @@ def problems(run: RunConfig) -> list[Problem]:
     """Every reason why this trainer would not start this run."""
     return [
         *unsupported(run, BUILT_IN),
-        *base_problems(run.model),
+        *model_problems(run),
         *_name(run),
-        *_schedule(run),
+        *learning_problems(run),
         *_samples(run),
         *data_problems(run),
     ]
@@ -37,27 +38,6 @@ def _name(run: RunConfig) -> list[Problem]:
     if _RESERVED_NAME.search(name):
         what = f"The name {name} ends like the number that is added to saves in between."
         return [Problem(setting="output_name", what=what, fix="Choose a name with another ending.")]
-    return []
-
-
-def _schedule(run: RunConfig) -> list[Problem]:
-    warmup = run.schedule.lr_warmup_steps
-    if run.schedule.lr_scheduler == "constant" and warmup:
-        return [
-            Problem(
-                setting="lr_warmup_steps",
-                what="The schedule constant has no warm-up.",
-                fix="Set lr_scheduler to constant_with_warmup, or lr_warmup_steps to 0.",
-            )
-        ]
-    if isinstance(warmup, float) and warmup > 1:
-        return [
-            Problem(
-                setting="lr_warmup_steps",
-                what=f"A number with a point is a share of the run, and {warmup:g} is more than all of it.",
-                fix="Write a whole number for steps, or a share such as 0.05.",
-            )
-        ]
     return []
 
 

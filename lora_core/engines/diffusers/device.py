@@ -1,7 +1,8 @@
 """The device that trains: accelerate's view of it, threads, memory.
 
-Covered: one CPU or one GPU, chosen by accelerate; how many CPU threads work. Not covered: several
-GPUs, which would need pictures to be shared out (see `batches.py`).
+Covered: one CPU or one GPU, chosen by accelerate; which precisions it has; weights in 8 bits; how
+many CPU threads work. Not covered: several GPUs, which would need pictures to be shared out (see
+`batches.py`).
 """
 
 import os
@@ -11,7 +12,9 @@ from typing import Final
 import psutil
 import torch
 from accelerate import Accelerator
+from torch import nn
 
+from lora_core.errors import Problem
 from lora_core.settings import RunConfig
 
 THREADS_VARIABLE: Final = "LORA_THREADS"
@@ -49,6 +52,44 @@ def new_accelerator(run: RunConfig, folder: Path) -> Accelerator:
         log_with="tensorboard",
         project_dir=folder,
     )
+
+
+def device_problems(run: RunConfig) -> list[Problem]:
+    """What `run` asks for and this machine lacks; advice where it would only be slow."""
+    precision, found = run.precision, list[Problem]()
+    if precision.mixed_precision == "fp16" and not torch.cuda.is_available():
+        what = "fp16 needs a GPU with CUDA, and this machine has none that torch can use."
+        found.append(Problem(setting="mixed_precision", what=what, fix="Set mixed_precision to no."))
+    if precision.fp8_base and not torch.cuda.is_available():
+        what = "Weights in 8 bits need a GPU with CUDA, and this machine has none that torch can use."
+        found.append(Problem(setting="fp8_base", what=what, fix="Turn fp8_base off."))
+    if precision.mixed_precision == "bf16" and not _has_bf16():
+        what = "This machine has no bf16 of its own. It takes less memory here, but it is not faster."
+        fix = "Set mixed_precision to no, unless memory is short."
+        found.append(Problem(setting="mixed_precision", what=what, fix=fix, severity="advice"))
+    return found
+
+
+def _has_bf16() -> bool:
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.accelerator.is_available():
+        return True  # the others that torch knows have it, or say so themselves
+    has = torch.cpu.get_capabilities()
+    return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def shrink_to_8_bits(unet: nn.Module) -> None:
+    """Keep the frozen weights of the UNet's blocks as float8; autocast works with them in 16 bits.
+
+    Norms, biases and the small layers at both ends stay as they are: together they are less than a
+    hundredth of the memory, and the most sensitive. Half of what is saved comes back while a step
+    is worked on, unless gradient checkpointing is on.
+    """
+    for name, module in unet.named_modules():
+        inside = name.startswith(("down_blocks.", "mid_block.", "up_blocks."))
+        if inside and isinstance(module, nn.Linear | nn.Conv2d) and not module.weight.requires_grad:
+            module.weight.data = module.weight.data.to(torch.float8_e4m3fn)
 
 
 def memory_mib(device: torch.device) -> float:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from lora_core.engines.diffusers.batches import Batch, Place, Plan
+from lora_core.engines.diffusers.device import shrink_to_8_bits
 from lora_core.engines.diffusers.latents import Latents
 from lora_core.engines.diffusers.losses import loss, squared
 from lora_core.engines.diffusers.model import BaseModel
@@ -55,6 +56,8 @@ class Learner:
         self._run, self._latents, self._plan, self._accelerator = run, latents, plan, accelerator
         self._seed = run.batch.seed
         self._network = Network(base, run.network, self._seed)
+        if run.precision.fp8_base:
+            shrink_to_8_bits(base.unet)
         if run.precision.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
             base.unet.train()  # diffusers checkpoints in training mode only; there is no dropout to wake

@@ -102,7 +102,8 @@ def draw(
         _sample(generator(seed, Purpose.TRAINING, step, first + index), shape[1:], timestep_count, settings)
         for index in range(shape[0])
     ]
-    return Draw(*(None if parts[0] is None else torch.stack(parts) for parts in zip(*samples, strict=True)))
+    parts: list[Any] = [None if part[0] is None else torch.stack(part) for part in zip(*samples, strict=True)]
+    return Draw(*parts)
 
 
 def _sample(

@@ -1,13 +1,16 @@
-"""Which class an optimizer's or schedule's name stands for, as sd-scripts reads names; loads no torch.
+"""Which class an optimizer's or schedule's name stands for, and what it gets; loads no torch.
 
 Covered: the names that sd-scripts knows without case, names of torch.optim, dotted paths; whether
-the package is there. Not covered: building them (see `optimizers.py` and `schedules.py`).
+the package is there; arguments of the form key=value. Not covered: building them (see
+`optimizers.py` and `schedules.py`).
 """
 
+import ast
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
-from lora_core.errors import Problem
+from lora_core.errors import Problem, SettingsError
 from lora_core.settings import RunConfig
 
 CLASSES: Final = {
@@ -39,14 +42,51 @@ def class_path(name: str) -> str:
     return CLASSES.get(name.lower()) or (name if "." in name else f"torch.optim.{name}")
 
 
-def relative_step(arguments: dict[str, object]) -> bool:
-    """Whether Adafactor finds its own rate: the default of sd-scripts, and what `warmup_init` means."""
-    return bool(arguments.get("relative_step", True) or arguments.get("warmup_init", False))
+def finds_its_rate(run: RunConfig) -> bool:
+    """True for Adafactor with a rate of its own: its default in sd-scripts, and what `warmup_init` means."""
+    arguments = optimizer_arguments(run)
+    own = arguments.get("relative_step", True) or arguments.get("warmup_init", False)
+    return class_path(run.optimizer.optimizer_type).endswith(".Adafactor") and bool(own)
 
 
 def schedule_free(name: str) -> bool:
     """True for optimizers that need no schedule; sd-scripts tells them by their name, and so do we."""
     return name.lower().endswith("schedulefree")
+
+
+def optimizer_arguments(run: RunConfig) -> dict[str, Any]:
+    """What goes to the optimizer besides weights and rate: the described settings, then the rest.
+
+    Raises:
+        SettingsError: a value is no Python value.
+    """
+    settings = run.optimizer
+    described = {key: getattr(settings, key) for key in ("weight_decay", "betas", "eps")}
+    found: dict[str, Any] = {key: value for key, value in described.items() if value is not None}
+    found |= literals(run.other.get("optimizer_args", ()), "optimizer_args")
+    name = settings.optimizer_type.lower()
+    if name.startswith("sgdnesterov"):
+        found = {"momentum": 0.9, "nesterov": True, **found}
+    return found
+
+
+def literals(items: Sequence[str], setting: str) -> dict[str, Any]:
+    """Texts of the form key=value, the values read as Python writes them, as sd-scripts does.
+
+    Raises:
+        SettingsError: a value is something else, such as `true` in place of `True`.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        key, _, text = (part.strip() for part in item.partition("="))
+        try:
+            found[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError) as error:
+            what = f"The value of {key} is {text!r}, which is no Python value."
+            fix = 'Write True, 0.5, (0.9, 0.99), or a text in "".'
+            problem = Problem(setting=setting, what=what, fix=fix)
+            raise SettingsError([problem], what="This run was not started.") from error
+    return found
 
 
 def name_problems(run: RunConfig) -> list[Problem]:

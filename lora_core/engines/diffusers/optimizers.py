@@ -4,11 +4,11 @@ All are their authors' own packages; what is here is how a run's settings reach 
 sd-scripts does at 48d368f, except that two mistakes are refused which it lets pass: an argument
 that the optimizer does not have, and a second rate for an optimizer that takes only one.
 
-Covered: arguments, building, the averaged weights of schedule-free optimizers (Defazio et al.,
-2024). Not covered: names (see `optimizer_names.py`) and schedules (see `schedules.py`).
+Covered: building, the averaged weights of schedule-free optimizers (Defazio et al.,
+2024). Not covered: names and
+arguments (see `optimizer_names.py`) and schedules (see `schedules.py`).
 """
 
-import ast
 import importlib
 import inspect
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lora_core.engines.diffusers.optimizer_names import class_path, relative_step
+from lora_core.engines.diffusers.optimizer_names import class_path, finds_its_rate, optimizer_arguments
 from lora_core.errors import Problem, SettingsError
 from lora_core.settings import RunConfig
 
@@ -42,7 +42,7 @@ def new_optimizer(run: RunConfig, groups: Groups) -> torch.optim.Optimizer:
         what = f"{kind.__name__} takes one learning rate for all parts of the LoRA."
         raise _refused("optimizer_type", what, "Leave the rates of the parts out.")
     lr: float | None = run.optimizer.learning_rate
-    if path.endswith(".Adafactor") and relative_step(arguments):
+    if finds_its_rate(run):
         # It finds its own rate, and refuses a run that names one.
         arguments["relative_step"], lr = True, None
         groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
@@ -55,39 +55,6 @@ def new_optimizer(run: RunConfig, groups: Groups) -> torch.optim.Optimizer:
     if hasattr(optimizer, "train"):
         optimizer.train()
     return optimizer
-
-
-def optimizer_arguments(run: RunConfig) -> dict[str, Any]:
-    """What goes to the optimizer besides weights and rate: the described settings, then the rest.
-
-    Raises:
-        SettingsError: a value is no Python value.
-    """
-    settings = run.optimizer
-    described = {key: getattr(settings, key) for key in ("weight_decay", "betas", "eps")}
-    found: dict[str, Any] = {key: value for key, value in described.items() if value is not None}
-    found |= literals(run.other.get("optimizer_args", ()), "optimizer_args")
-    name = settings.optimizer_type.lower()
-    if name.startswith("sgdnesterov"):
-        found = {"momentum": 0.9, "nesterov": True, **found}
-    return found
-
-
-def literals(items: Sequence[str], setting: str) -> dict[str, Any]:
-    """Texts of the form key=value, the values read as Python writes them, as sd-scripts does.
-
-    Raises:
-        SettingsError: a value is something else, such as `true` in place of `True`.
-    """
-    found: dict[str, Any] = {}
-    for item in items:
-        key, _, text = (part.strip() for part in item.partition("="))
-        try:
-            found[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError) as error:
-            what = f"The value of {key} is {text!r}, which is no Python value."
-            raise _refused(setting, what, 'Write True, 0.5, (0.9, 0.99), or a text in "".') from error
-    return found
 
 
 def load_class(path: str, setting: str, base: type) -> Any:

@@ -7,17 +7,20 @@ Covered: every `lr_scheduler`, any schedule of torch or of a package by `lr_sche
 in steps or as a share. Not covered: schedules that follow the loss.
 """
 
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from typing import Any, Final
 
 import torch
 from diffusers.optimization import get_piecewise_constant_schedule
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, AdafactorSchedule
 from transformers.trainer_utils import SchedulerType
 
-from lora_core.engines.diffusers.optimizer_names import class_path, relative_step, schedule_free
-from lora_core.engines.diffusers.optimizers import literals, load_class, optimizer_arguments
+from lora_core.engines.diffusers.optimizer_names import finds_its_rate, literals, schedule_free
+from lora_core.engines.diffusers.optimizers import load_class, new_optimizer
 from lora_core.errors import Problem, SettingsError
 from lora_core.settings import RunConfig, ScheduleSettings
 
@@ -41,17 +44,23 @@ def new_schedule(run: RunConfig, optimizer: torch.optim.Optimizer, steps: int) -
         if settings.lr_scheduler_type:
             return _by_name(settings.lr_scheduler_type, optimizer, extra)
         if finds_its_rate(run):
-            return AdafactorSchedule(optimizer, run.optimizer.learning_rate)
+            own: LRScheduler = AdafactorSchedule(optimizer, run.optimizer.learning_rate)
+            return own
         return _by_shape(settings, optimizer, steps, extra)
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         why = " ".join(str(error).split())
         raise _refused("lr_scheduler_args", f"The course of the rate was not set up: {why}.") from error
 
 
-def finds_its_rate(run: RunConfig) -> bool:
-    """True for Adafactor with a rate of its own, which is its default."""
-    path = class_path(run.optimizer.optimizer_type)
-    return path.endswith(".Adafactor") and relative_step(optimizer_arguments(run))
+def try_out(run: RunConfig) -> None:
+    """Build optimizer and schedule over one number, so that what they refuse is told early.
+
+    Raises:
+        SettingsError: one of them cannot be built.
+    """
+    toy = [{"params": [nn.Parameter(torch.zeros(1, 1))], "lr": run.optimizer.learning_rate, "name": "toy"}]
+    with redirect_stdout(StringIO()):  # Prodigy prints
+        new_schedule(run, new_optimizer(run, toy), run.schedule.max_train_steps)
 
 
 def _unchanged(_step: int) -> float:
@@ -99,7 +108,8 @@ def _by_shape(
     if name == "rex":
         return LambdaLR(optimizer, partial(rex, **given))
     if name == "piecewise_constant":
-        return get_piecewise_constant_schedule(optimizer, **given)
+        pieces: LRScheduler = get_piecewise_constant_schedule(optimizer, **given)
+        return pieces
     schedule: LRScheduler = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)](optimizer, **given)
     return schedule
 

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from lora_core.engines.diffusers import states
 from lora_core.engines.diffusers.batches import Place, Plan, held_out_batches
 from lora_core.engines.diffusers.checks import problems
-from lora_core.engines.diffusers.device import memory_mib, new_accelerator, use_threads
+from lora_core.engines.diffusers.device import device_problems, memory_mib, new_accelerator, use_threads
 from lora_core.engines.diffusers.latents import Latents, new_latents
 from lora_core.engines.diffusers.learner import Learner, Outcome
 from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
@@ -28,6 +28,7 @@ from lora_core.engines.diffusers.pictures import Pictures, note_left_out, read_p
 from lora_core.engines.diffusers.prompts import read_prompts
 from lora_core.engines.diffusers.samples import Samples
 from lora_core.engines.diffusers.saves import Saves
+from lora_core.engines.diffusers.schedules import try_out
 from lora_core.errors import EngineError, SettingsError
 from lora_core.reporting import Ended, Progress, Reporter
 from lora_core.settings import CONFIG_NAME, DATASET_NAME, RunConfig, load_run
@@ -40,8 +41,7 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     """Train what `config.toml` and `dataset.toml` in `folder` say; see `Engine.train` for the promises."""
     dataset = folder / DATASET_NAME
     run = load_run(folder / CONFIG_NAME, dataset if dataset.is_file() else None)
-    if found := [problem for problem in problems(run) if problem.severity == "error"]:
-        raise SettingsError(found, what="This run was not started.")
+    _refuse_unfit(run, reporter)
     prompts = read_prompts(run)
     saves = Saves(folder, run.saving)
     saves.forget_halves()
@@ -72,6 +72,16 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     if state:
         trainer.go_on_from(state)
     return trainer.train()
+
+
+def _refuse_unfit(run: RunConfig, reporter: Reporter) -> None:
+    """Tell all that speaks against the run before anything is loaded."""
+    for_machine = device_problems(run)
+    if found := [each for each in (*problems(run), *for_machine) if each.severity == "error"]:
+        raise SettingsError(found, what="This run was not started.")
+    try_out(run)
+    for advice in for_machine:
+        reporter.note(f"{advice.what} {advice.fix}")
 
 
 def _prepared(

@@ -1,0 +1,116 @@
+"""What the built-in trainer refuses of how a run learns, before anything is loaded; loads no torch.
+
+Covered: optimizer, schedule, noise, loss and precision, as far as they contradict each other; where
+sd-scripts stops or goes on with something else than was asked for, this trainer says so. Not
+covered: what depends on the machine (see `device.py`), and values that only the optimizer's package
+can judge (see `schedules.try_out`).
+"""
+
+from collections.abc import Iterator
+
+from lora_core.engines.diffusers.optimizer_names import finds_its_rate, name_problems, schedule_free
+from lora_core.errors import LoraError, Problem, SettingsError
+from lora_core.models import inspect_base
+from lora_core.settings import RunConfig
+
+
+def learning_problems(run: RunConfig) -> list[Problem]:
+    """Every contradiction in how `run` learns."""
+    try:
+        optimizer = [*name_problems(run), *_schedule(run)]
+    except SettingsError as error:  # an argument that cannot be read
+        optimizer = list(error.problems)
+    return [*optimizer, *_shares(run), *_noise(run), *_prediction(run), *_precision(run)]
+
+
+def _schedule(run: RunConfig) -> Iterator[Problem]:
+    settings = run.schedule
+    own_rate = finds_its_rate(run)
+    if settings.lr_warmup_steps and not schedule_free(run.optimizer.optimizer_type):
+        without = None
+        if settings.lr_scheduler_type:
+            without = f"The schedule {settings.lr_scheduler_type}"
+        elif own_rate:
+            without = "Adafactor, while it finds its own rate,"
+        elif settings.lr_scheduler == "constant":
+            without = "The schedule constant"
+        if without:
+            yield Problem(
+                setting="lr_warmup_steps",
+                what=f"{without} has no warm-up.",
+                fix="Set lr_scheduler to constant_with_warmup, or lr_warmup_steps to 0.",
+            )
+    if settings.lr_scheduler_type or schedule_free(run.optimizer.optimizer_type):
+        return
+    if settings.lr_scheduler == "adafactor" and not own_rate:
+        yield Problem(
+            setting="lr_scheduler",
+            what="The schedule adafactor is only for an Adafactor that finds its own rate.",
+            fix="Set lr_scheduler to constant.",
+        )
+    if settings.lr_scheduler == "cosine_with_min_lr" and settings.lr_scheduler_min_lr_ratio is None:
+        yield Problem(
+            setting="lr_scheduler_min_lr_ratio",
+            what="The schedule cosine_with_min_lr needs a lowest rate.",
+            fix="Set lr_scheduler_min_lr_ratio, to 0.1 for example, or lr_scheduler to cosine.",
+        )
+
+
+def _shares(run: RunConfig) -> Iterator[Problem]:
+    for key in ("lr_warmup_steps", "lr_decay_steps"):
+        value = getattr(run.schedule, key)
+        if isinstance(value, float) and value > 1:
+            yield Problem(
+                setting=key,
+                what=f"A number with a point is a share of the run, and {value:g} is more than all of it.",
+                fix="Write a whole number for steps, or a share such as 0.05.",
+            )
+
+
+def _noise(run: RunConfig) -> Iterator[Problem]:
+    loss = run.loss
+    if loss.adaptive_noise_scale is not None and not loss.noise_offset:
+        yield Problem(
+            setting="adaptive_noise_scale",
+            what="It changes the noise offset, and there is none.",
+            fix="Set noise_offset, or leave adaptive_noise_scale out.",
+        )
+    lowest, highest = loss.min_timestep or 0, 1000 if loss.max_timestep is None else loss.max_timestep
+    if lowest >= highest:
+        yield Problem(
+            setting="min_timestep",
+            what=f"The least noise, {lowest}, is not below the most noise, {highest}.",
+            fix="Lower min_timestep, or raise max_timestep.",
+        )
+
+
+def _prediction(run: RunConfig) -> Iterator[Problem]:
+    wanted = {
+        "scale_v_pred_loss_like_noise_pred": (run.loss.scale_v_pred_loss_like_noise_pred, True),
+        "v_pred_like_loss": (run.loss.v_pred_like_loss, False),
+    }
+    for key, (value, for_v) in wanted.items():
+        if value and _predicts_v(run) != for_v:
+            kind = "predict v" if for_v else "predict noise"
+            yield Problem(
+                setting=key,
+                what=f"It is for base models that {kind}, and this one does not.",
+                fix=f"Leave {key} out.",
+            )
+
+
+def _predicts_v(run: RunConfig) -> bool:
+    try:
+        found = inspect_base(run.model.pretrained_model_name_or_path)
+    except LoraError:  # told by the checks of the base model
+        return run.model.v_parameterization
+    return found.predicts_v or run.model.v_parameterization
+
+
+def _precision(run: RunConfig) -> Iterator[Problem]:
+    if run.precision.fp8_base and run.precision.mixed_precision == "no":
+        yield Problem(
+            setting="fp8_base",
+            what="A base model in 8 bits is worked with in 16 bits, and the precision is not.",
+            fix="Set mixed_precision to bf16, or turn fp8_base off.",
+        )
