@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
+from small_bases import sd1_folder, write
 
 from lora_core.engines import get
 from lora_core.settings import RunConfig, loads_run
@@ -12,15 +15,7 @@ from lora_core.settings import RunConfig, loads_run
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    folder = tmp_path / "base"
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-        (folder / part).mkdir(parents=True)
-    write(folder / "model_index.json", _class_name="StableDiffusionPipeline")
-    return folder
-
-
-def write(path: Path, **record: Any) -> None:
-    path.write_text(json.dumps(record), "utf-8")
+    return sd1_folder(tmp_path / "base")
 
 
 def run_on(base: Path, config: str = "", dataset: str = "", subset: str = "") -> RunConfig:
@@ -42,12 +37,9 @@ def test_a_plain_run_on_a_stable_diffusion_folder_has_no_problem(base: Path) -> 
 @pytest.mark.parametrize(
     ("config", "setting"),
     [
-        ('optimizer_type = "Prodigy"', "optimizer_type"),
-        ('lr_scheduler = "polynomial"', "lr_scheduler"),
         ('network_module = "networks.loha"', "network_module"),
-        ("network_train_unet_only = false", "network_train_unet_only"),
-        ('mixed_precision = "fp16"', "mixed_precision"),
-        ("min_snr_gamma = 5.0", "min_snr_gamma"),
+        ("full_bf16 = true", "full_bf16"),
+        ("v2 = true", "v2"),
         ('lr_scheduler = "constant"\nlr_warmup_steps = 5', "lr_warmup_steps"),
         ("lr_warmup_steps = 10.0", "lr_warmup_steps"),
         ('output_name = "cat-step00000100"', "output_name"),
@@ -60,27 +52,65 @@ def test_what_the_trainer_cannot_do_is_refused_by_name(base: Path, config: str, 
 
 
 def test_dataset_settings_that_it_lacks_are_refused_by_name(base: Path) -> None:
-    assert refused(run_on(base, subset="flip_aug = true")) == {"flip_aug"}
+    assert refused(run_on(base, subset='resize_interpolation = "area"')) == {"resize_interpolation"}
 
 
 @pytest.mark.parametrize(
     ("file", "record"),
     [
-        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}),
+        ("model_index.json", {"_class_name": "StableDiffusion3Pipeline"}),
         ("unet/config.json", {"in_channels": 9, "out_channels": 4}),
         ("text_encoder/config.json", {"hidden_size": 1024}),
-        ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}),
+        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}),
     ],
 )
 def test_a_base_model_of_another_kind_is_refused_before_it_is_loaded(
     base: Path, file: str, record: dict[str, Any]
 ) -> None:
-    write(base / file, **record)
+    write(base / file, record)
     assert refused(run_on(base)) == {"pretrained_model_name_or_path"}
 
 
-def test_a_missing_folder_and_a_single_file_are_refused_as_base_model(base: Path) -> None:
+def test_a_missing_folder_and_a_broken_file_are_refused_as_base_model(base: Path) -> None:
     assert refused(run_on(base.with_name("nowhere"))) == {"pretrained_model_name_or_path"}
     file = base.with_name("model.safetensors")
     file.write_bytes(b"")
     assert refused(run_on(file)) == {"pretrained_model_name_or_path"}
+
+
+def test_a_vae_that_is_none_is_refused_by_its_setting(base: Path) -> None:
+    assert refused(run_on(base, f"vae = {json.dumps(str(base / 'vae'))}")) == set()
+    for name in ("unet/config.json", "nowhere/at/all"):
+        assert refused(run_on(base, f"vae = {json.dumps(str(base / name))}")) == {"vae"}
+
+
+def test_a_single_file_without_vae_and_tokenizer_is_told_of_both(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(base / "hub"))
+    shapes = {
+        "model.diffusion_model.input_blocks.0.0.weight": (2, 4, 1, 1),
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight": (2,),
+    }
+    file = base / "alone" / "model.safetensors"
+    file.parent.mkdir()
+    save_file({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, file)
+    assert refused(run_on(file)) == {"vae", "tokenizer_cache_dir"}
+    named = f"vae = {json.dumps(str(base))}\ntokenizer_cache_dir = {json.dumps(str(base / 'tokenizer'))}"
+    assert refused(run_on(file, named)) == set()
+
+
+@pytest.mark.parametrize(
+    ("config", "subset", "setting"),
+    [
+        ("network_train_unet_only = false", "", "cache_text_encoder_outputs"),
+        ("", "shuffle_caption = true", "shuffle_caption"),
+        ("", "caption_tag_dropout_rate = 0.1", "caption_tag_dropout_rate"),
+        ("", "caption_dropout_rate = 0.1", None),
+    ],
+)
+def test_captions_that_are_read_once_must_stay_as_they_are(
+    base: Path, config: str, subset: str, setting: str | None
+) -> None:
+    run = run_on(base, f"cache_text_encoder_outputs = true\n{config}", subset=subset)
+    assert refused(run) == ({setting} if setting else set())

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
 from lora_core.engines.diffusers.metadata import VERSION
-from lora_core.engines.diffusers.samples import read_prompts
+from lora_core.engines.diffusers.prompts import read_prompts
 from lora_core.engines.diffusers.saves import Saves
 from lora_core.engines.diffusers.states import Position, load_state, save_state, why_not_exact
 from lora_core.errors import EngineError, FileTooNewError, SettingsError
