@@ -122,6 +122,7 @@ def lora_lines(found: "LoraInfo") -> Iterator[str]:
     layers = f"{found.unet_layers} in the image part, {found.text_encoder_layers} in the text part"
     rows: list[tuple[str, Any]] = [
         ("Name", found.name),
+        ("Kind", found.kind),
         ("Rank", ", ".join(map(str, found.ranks))),
         ("Alpha", ", ".join(f"{alpha:g}" for alpha in found.alphas)),
         ("Layers", layers),
@@ -134,6 +135,7 @@ def lora_lines(found: "LoraInfo") -> Iterator[str]:
         ("Layout", found.layout),
         ("Size", f"{found.size_bytes / 1e6:.1f} MB as {found.dtype}"),
         ("Sound", "yes: every number was read"),
+        ("Note", " ".join(found.warnings)),
     ]
     for label, value in rows:
         if value not in (None, ""):

@@ -75,6 +75,8 @@ def _one(lora: FinishedLora) -> None:
     if lora.info is None:
         return
     st.table(facts(lora.info), hide_index=True, hide_header=True, alt=f"What the file {lora.name} says")
+    for warning in lora.info.warnings:
+        feedback.care(warning)
     with st.expander("All notes in the file"):
         notes = [{"Note": key, "Text": _short(text)} for key, text in sorted(lora.info.metadata.items())]
         st.table(notes, hide_index=True, alt=f"All notes in the file {lora.name}")
@@ -88,6 +90,7 @@ def facts(info: LoraInfo) -> list[dict[str, str]]:
         "Trigger word": info.trigger_word,
         "Fits base models of the kind": family,
         "Trained on": info.base,
+        "Kind": info.kind,
         "Rank (how much it can hold)": ", ".join(map(str, info.ranks)) or None,
         "Alpha (how strongly it acts)": ", ".join(f"{alpha:g}" for alpha in info.alphas) or None,
         "Steps": str(info.steps) if info.steps is not None else None,

@@ -5,10 +5,11 @@ Import from here. Not covered yet: resizing, merging, converting, editing notes.
 
 from lora_core.loras.finished import FinishedLora, list_finished
 from lora_core.loras.header import Header, Tensor, read_header
-from lora_core.loras.info import LoraInfo, inspect, tag_counts
+from lora_core.loras.info import DROPS_DORA, LoraInfo, inspect, tag_counts
 from lora_core.loras.sound import check_sound
 
 __all__ = [
+    "DROPS_DORA",
     "FinishedLora",
     "Header",
     "LoraInfo",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lora_core.loras.header import Header, read_header
-from lora_core.loras.layout import Layout, Module, layout_of, modules_of
+from lora_core.loras.layout import DORA_SCALE, Layout, Module, kind_of, layout_of, modules_of
 from lora_core.loras.numbers import single_number
 from lora_core.loras.sound import unsound
 
@@ -37,12 +37,14 @@ class LoraInfo:
     name: str
     """Its title, else the name it was trained under, else the file's own."""
     layout: Layout
+    kind: str
+    """LoRA, LoCon, LoHa, LoKr, DoRA, "DoRA on LoKr", or LyCORIS for its other kinds."""
     family: str | None
     """Family of the base model: sd15, sdxl, …"""
     base: str | None
     """Name of the base model that it was trained on."""
     ranks: tuple[int, ...]
-    """Every rank that its layers have, rising; one for most files, none for LyCORIS."""
+    """Every rank that its layers have, rising; one for most files, none where layers have no rank."""
     alphas: tuple[float, ...]
     """Every alpha that its layers have, rising."""
     unet_layers: int
@@ -54,6 +56,8 @@ class LoraInfo:
     dtype: str
     """Type of most of its tensors, such as F16."""
     size_bytes: int
+    warnings: tuple[str, ...]
+    """What other programs are known to do wrong with such a file, one sentence each."""
     metadata: Mapping[str, str]
     """All notes in the file, as they stand there."""
 
@@ -90,9 +94,19 @@ def inspect(path: Path) -> LoraInfo:
         path=path,
         name=_note(notes, "modelspec.title") or _note(notes, "ss_output_name") or path.stem,
         layout=layout,
+        kind=kind_of(header, layout),
         family=_family(header),
         base=_note(notes, "ss_sd_model_name"),
-        ranks=tuple(sorted({header.tensors[m.down].shape[0] for m in modules if m.down})),
+        ranks=tuple(
+            sorted(
+                {
+                    header.tensors[m.ranked].shape[0]
+                    for m in modules
+                    if m.ranked and header.tensors[m.ranked].shape
+                }
+            )
+        ),
+        warnings=_warnings(header),
         alphas=_alphas(path, header, modules),
         unet_layers=len(modules) - in_text_encoder,
         text_encoder_layers=in_text_encoder,
@@ -104,6 +118,16 @@ def inspect(path: Path) -> LoraInfo:
         size_bytes=header.size_bytes,
         metadata=notes,
     )
+
+
+DROPS_DORA: Final = (
+    "diffusers leaves out the sizes (dora_scale) that DoRA learned, so its pictures differ. "
+    "ComfyUI, A1111 and Forge read them."
+)
+
+
+def _warnings(header: Header) -> tuple[str, ...]:
+    return (DROPS_DORA,) if any(name.endswith(f".{DORA_SCALE}") for name in header.tensors) else ()
 
 
 def _note(notes: Mapping[str, str], key: str) -> str | None:

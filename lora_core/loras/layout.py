@@ -1,8 +1,8 @@
 """Which tensors of a LoRA file belong together, in the layouts that programs write.
 
 Covered: the layout of sd-scripts (`lora_down`, `lora_up`, `alpha`), of PEFT and diffusers (`lora_A`,
-`lora_B`), and of older diffusers (`lora.down`, `lora.up`); LyCORIS files are recognised by name. Not
-covered: converting one into the other.
+`lora_B`), and of older diffusers (`lora.down`, `lora.up`); the layers of LyCORIS files, their ranks and
+their kind. Not covered: converting one into the other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,16 +18,26 @@ _ENDINGS: Final[Mapping[Layout, tuple[str, str]]] = {
     "diffusers": (".lora_A.weight", ".lora_B.weight"),
     "diffusers (old)": (".lora.down.weight", ".lora.up.weight"),
 }
+DORA_SCALE: Final = "dora_scale"
 _LYCORIS: Final = (
     "hada_w1_a",
     "lokr_w1",
     "lokr_w1_a",
     "oft_blocks",
     "oft_diag",
-    "dora_scale",
+    DORA_SCALE,
     "a1.weight",
     "diff",
 )
+_KINDS: Final = (
+    # (how a part of such a layer is called, the kind); the first that fits counts
+    ("hada_w1_a", "LoHa"),
+    ("lokr_w1", "LoKr"),
+    ("lokr_w1_a", "LoKr"),
+    ("lora_down.weight", "LoRA"),
+)
+_RANKS: Final = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
+"""Parts of LyCORIS layers whose first side is the rank."""
 _TEXT_ENCODER_PREFIXES: Final = ("lora_te", "text_encoder")
 
 
@@ -39,6 +49,8 @@ class Module:
     down: str | None
     up: str | None
     alpha: str | None
+    ranked: str | None = None
+    """The tensor whose first side is the rank; None where a layer has no rank."""
 
     @property
     def in_text_encoder(self) -> bool:
@@ -57,9 +69,9 @@ def layout_of(names: Iterable[str]) -> Layout | None:
 
 
 def modules_of(header: Header, layout: Layout) -> list[Module]:
-    """The modules in the order of their names; empty for LyCORIS, whose parts differ by method."""
+    """The modules in the order of their names. Those of LyCORIS have no `down` and `up`: kinds differ."""
     if layout == "LyCORIS":
-        return []
+        return [_lycoris(header, name) for name in sorted({key.partition(".")[0] for key in header.tensors})]
     down, up = _ENDINGS[layout]
     names: set[str] = set()
     for key in header.tensors:
@@ -67,9 +79,27 @@ def modules_of(header: Header, layout: Layout) -> list[Module]:
             if key.endswith(ending):
                 names.add(key.removesuffix(ending))
     return [
-        Module(name, *(_there(header, name + ending) for ending in (down, up, ".alpha")))
+        Module(name, *(_there(header, name + ending) for ending in (down, up, ".alpha", down)))
         for name in sorted(names)
     ]
+
+
+def _lycoris(header: Header, name: str) -> Module:
+    ranked = next((f"{name}.{end}" for end in _RANKS if f"{name}.{end}" in header.tensors), None)
+    return Module(name, None, None, _there(header, f"{name}.alpha"), ranked)
+
+
+def kind_of(header: Header, layout: Layout) -> str:
+    """What people call such a network: LoRA, LoCon, LoHa, LoKr, DoRA, or LyCORIS for its other kinds."""
+    ends = {name.partition(".")[2] for name in header.tensors}
+    if layout != "LyCORIS":
+        down = _ENDINGS[layout][0]
+        shapes = [tensor.shape for name, tensor in header.tensors.items() if name.endswith(down)]
+        return "LoCon" if any(len(shape) == 4 and shape[2:] != (1, 1) for shape in shapes) else "LoRA"
+    kind = next((kind for end, kind in _KINDS if end in ends), "LyCORIS")
+    if DORA_SCALE in ends:
+        return "DoRA" if kind == "LoRA" else f"DoRA on {kind}"
+    return kind
 
 
 def _there(header: Header, key: str) -> str | None:

@@ -23,13 +23,18 @@ def check_sound(path: Path) -> None:
     if layout is None:
         raise unsound(path, "It holds no LoRA.", "Choose a LoRA file. A base model is not one.")
     modules = modules_of(header, layout)
+    if layout != "LyCORIS":  # whose kinds have parts of their own, and some have no alpha
+        _check_modules(path, header, modules)
+    _check_numbers(path, header)
+
+
+def _check_modules(path: Path, header: Header, modules: list[Module]) -> None:
     for module in modules:
         _check_factors(path, header, module)
     with_alpha = [module for module in modules if module.alpha is not None]
     if with_alpha and len(with_alpha) < len(modules):
         lacking = next(module.name for module in modules if module.alpha is None)
         raise unsound(path, f"{len(modules) - len(with_alpha)} layers have no alpha, such as {lacking}.")
-    _check_numbers(path, header)
 
 
 def _check_factors(path: Path, header: Header, module: Module) -> None:

@@ -224,3 +224,55 @@ def test_finished_loras_come_newest_first_with_preview_job_and_problem(tmp_path:
 
 def test_an_empty_workspace_has_no_finished_loras(tmp_path: Path) -> None:
     assert list_finished(Workspace(tmp_path / "nowhere")) == []
+
+
+def lycoris(**parts: tuple[int, ...]) -> dict[str, Any]:
+    """One layer of the UNet and one of a text encoder with these parts."""
+    found: dict[str, Any] = {}
+    for name in ("lora_unet_mid_block_attentions_0_proj_in", "lora_te1_text_model_encoder_layers_0_mlp_fc1"):
+        found |= {
+            f"{name}.{part.replace('__', '.')}": np.ones(shape, np.float16) for part, shape in parts.items()
+        }
+        found[f"{name}.alpha"] = np.array(2.0, np.float16)
+    return found
+
+
+PLAIN = {"lora_down__weight": (4, 6), "lora_up__weight": (6, 4)}
+HADAMARD = {"hada_w1_a": (6, 3), "hada_w1_b": (3, 6), "hada_w2_a": (6, 3), "hada_w2_b": (3, 6)}
+KRONECKER = {"lokr_w1": (2, 2), "lokr_w2_a": (3, 5), "lokr_w2_b": (5, 3)}
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind", "ranks"),
+    [
+        (PLAIN, "LoRA", (4,)),
+        ({"lora_down__weight": (4, 6, 3, 3), "lora_up__weight": (6, 4, 1, 1)}, "LoCon", (4,)),
+        ({"lora_down__weight": (4, 6, 1, 1), "lora_up__weight": (6, 4, 1, 1)}, "LoRA", (4,)),
+        (HADAMARD, "LoHa", (3,)),
+        (KRONECKER, "LoKr", (5,)),
+        ({"lokr_w1": (2, 2), "lokr_w2": (3, 3)}, "LoKr", ()),
+        ({**PLAIN, "dora_scale": (6, 1)}, "DoRA", (4,)),
+        ({**KRONECKER, "dora_scale": (6, 1)}, "DoRA on LoKr", (5,)),
+        ({"oft_blocks": (2, 3, 3)}, "LyCORIS", ()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_kind_of_a_network_its_ranks_and_layers_are_read_from_its_parts(
+    tmp_path: Path, parts: dict[str, tuple[int, ...]], kind: str, ranks: tuple[int, ...]
+) -> None:
+    path = lora(tmp_path / "file.safetensors", lycoris(**parts), {})
+    check_sound(path)
+    info = inspect(path)
+    assert (info.kind, info.ranks, info.alphas, info.family) == (kind, ranks, (2.0,), "sdxl")
+    assert (info.unet_layers, info.text_encoder_layers) == (1, 1)
+    assert bool(info.warnings) == ("DoRA" in kind)
+
+
+def test_several_ranks_are_all_told_and_none_is_the_rank(tmp_path: Path) -> None:
+    values = tensors(1, rank=2) | {
+        "lora_unet_mid.lora_down.weight": np.ones((8, 6), np.float16),
+        "lora_unet_mid.lora_up.weight": np.ones((6, 8), np.float16),
+        "lora_unet_mid.alpha": np.array(1.0, np.float16),
+    }
+    info = inspect(lora(tmp_path / "file.safetensors", values))
+    assert (info.ranks, info.rank, info.alphas, info.alpha) == ((2, 8), None, (1.0, 2.0), None)

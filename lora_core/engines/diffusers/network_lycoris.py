@@ -229,6 +229,7 @@ def merged_weight(module: Any, multiplier: float) -> Tensor:
     LyCORIS' own merge scales LoHa and LoKr twice by alpha / rank (4.1.3), so it is not used.
     """
     weight: Tensor = module.org_module[0].weight.detach().float()
+    change: Tensor
     if isinstance(module, LoConModule):
         change = module.make_weight(weight.device) * module.scale
     else:
