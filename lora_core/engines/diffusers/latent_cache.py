@@ -9,7 +9,7 @@ Covered: finding, checking and writing entries; a write is whole or not there. N
 """
 
 import hashlib
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,19 @@ class Encoded:
     mask: Tensor | None
     """(1, height, width), 0 where nothing is learned to 1; None when there is no mask."""
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        return {"latents": self.latents} | ({} if self.mask is None else {"mask": self.mask})
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Stands for every bit of it."""
+        known = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            known.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
+            known.update(tensor.numpy().tobytes())
+        return known.digest()
+
 
 class LatentCache:
     """The entries that one VAE made."""
@@ -57,14 +70,15 @@ class LatentCache:
         """The entry at `path`; None when there is none, or when it is damaged (see `damaged`)."""
         try:
             tensors = load(path.read_bytes())
-            if tensors.pop(_CHECK).numpy().tobytes() != _hash(tensors):
-                raise ValueError
-            return Encoded(tensors["latents"], tensors.get("mask"))
+            found = Encoded(tensors["latents"], tensors.get("mask"))
+            if tensors[_CHECK].numpy().tobytes() == found.fingerprint:
+                return found
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, KeyError, ValueError):
-            self.damaged.append(path)  # threads may be at work here; whoever asked them tells
-            return None
+            pass  # told below, like an entry whose hash does not fit
+        self.damaged.append(path)  # threads may be at work here; whoever asked them tells
+        return None
 
     def write(self, path: Path, encoded: Encoded) -> None:
         """Write an entry.
@@ -73,10 +87,8 @@ class LatentCache:
             DiskFullError: the disk is full; nothing of the entry is left.
             DatasetError: the folder cannot be written to.
         """
-        tensors = {"latents": encoded.latents.contiguous()}
-        if encoded.mask is not None:
-            tensors["mask"] = encoded.mask.contiguous()
-        check = torch.frombuffer(bytearray(_hash(tensors)), dtype=torch.uint8)
+        tensors = {name: tensor.contiguous() for name, tensor in encoded.tensors.items()}
+        check = torch.frombuffer(bytearray(encoded.fingerprint), dtype=torch.uint8)
         part = path.with_name(f".{path.name}.{uuid4().hex}.part")
         try:
             with disk_errors("The prepared pictures were not saved."):
@@ -91,7 +103,8 @@ class LatentCache:
                 fix="Allow writing there, or turn off cache_latents_to_disk.",
             ) from error
         finally:
-            part.unlink(missing_ok=True)  # nothing is left to remove when the rename worked
+            with suppress(OSError):  # nothing is left to remove when the rename worked
+                part.unlink()
 
 
 def vae_digest(vae: Any) -> str:
@@ -101,11 +114,3 @@ def vae_digest(vae: Any) -> str:
         known.update(repr((name, tuple(tensor.shape))).encode())
         known.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return known.hexdigest()
-
-
-def _hash(tensors: Mapping[str, Tensor]) -> bytes:
-    known = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        known.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
-        known.update(tensor.numpy().tobytes())
-    return known.digest()

@@ -45,6 +45,7 @@ Seat = tuple[int, int]
 _Key = tuple[str, bool]
 """Digest of a picture, and whether it is mirrored."""
 _Item = tuple[Pixels, bool]
+_Fetched = tuple[str, Encoded | Pixels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,9 @@ class Latents:
         self._seed, self._prior, self._vae_batch, self._note = seed, prior_loss_weight, vae_batch_size, note
         self._known: dict[_Key, Encoded] = {}
         self._digest: dict[Picture, str] = {}
+        self._prints: dict[_Key, bytes] = {}
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pictures")
-        self._expected: dict[Seat, Future[tuple[str, Encoded | Pixels]]] = {}
+        self._expected: dict[Seat, tuple[_Use, Future[_Fetched]]] = {}
         self.problems: list[tuple[Picture, str]] = []
         """Pictures that could not be decoded, each with the reason."""
 
@@ -146,19 +148,19 @@ class Latents:
         """True when the VAE is not needed again after `prepare`."""
         return self._cached
 
-    def content(self, picture: Picture) -> int:
-        """What stands for the picture's pixels; two pictures with the same pixels have the same."""
-        return int(self._digest[picture][:16], 16)
+    def content(self, picture: Picture) -> str:
+        """Stands for what is learned of a picture, to the last bit of its latents where these are kept."""
+        digest = self._digest[picture]
+        return " ".join([digest, *(self._prints[key].hex() for key in self._keys(picture, digest))])
 
     def expect(self, batches: Sequence[Sequence[Picture]], step: int) -> None:
         """Begin to read what `batch` will be asked for at `step`; returns at once."""
         if self._cached and self._on_disk is None:
             return
-        self._expected = {seat: future for seat, future in self._expected.items() if seat[0] >= step - 1}
+        self._expected = {seat: found for seat, found in self._expected.items() if seat[0] >= step - 1}
         for sample, picture in enumerate(picture for batch in batches for picture in batch):
-            if (step, sample) not in self._expected:
-                use = self._use(picture, (step, sample))
-                self._expected[step, sample] = self._pool.submit(self._fetch, use)
+            use = self._use(picture, (step, sample))
+            self._expected[step, sample] = use, self._pool.submit(self._fetch, use)
 
     def batch(self, pictures: Sequence[Picture], seat: Seat | None = None) -> Prepared:
         """A batch of pictures of one size; without a seat nothing is left to chance (for tests).
@@ -199,12 +201,7 @@ class Latents:
     def _encoded(self, uses: Sequence[_Use], seats: Sequence[Seat | None]) -> list[Encoded]:
         if self._cached and self._on_disk is None:
             return [self._known[self._digest[use.picture], use.flipped] for use in uses]
-        waiting = [
-            self._expected.pop(seat)
-            if seat in self._expected and seat is not None
-            else self._pool.submit(self._fetch, use)
-            for use, seat in zip(uses, seats, strict=True)
-        ]
+        waiting = [self._fetching(use, seat) for use, seat in zip(uses, seats, strict=True)]
         found: dict[int, Encoded] = {}
         raw: dict[int, _Item] = {}
         for index, (use, future) in enumerate(zip(uses, waiting, strict=True)):
@@ -222,6 +219,14 @@ class Latents:
                 self._write(item, found[index])
         return [found[index] for index in range(len(uses))]
 
+    def _fetching(self, use: _Use, seat: Seat | None) -> Future[_Fetched]:
+        """What was begun for this seat, unless that was another picture."""
+        if seat is not None and seat in self._expected:
+            expected, future = self._expected.pop(seat)
+            if expected.picture is use.picture:
+                return future
+        return self._pool.submit(self._fetch, use)
+
     def _tell_of_change(self, picture: Picture, digest: str) -> None:
         if digest != self._digest[picture]:
             self._digest[picture] = digest
@@ -232,28 +237,43 @@ class Latents:
             name = self._on_disk.damaged.pop().name[:12]
             self._note(f"The prepared picture {name} on the disk was damaged. It is made anew.")
 
+    def _keys(self, picture: Picture, digest: str) -> list[_Key]:
+        """Everything that is kept of a picture."""
+        flips = [False, True] if picture.subset.flip_aug else [False]
+        return [(digest, flipped) for flipped in flips] if self._cached else []
+
     def _look(self, picture: Picture) -> tuple[str, list[_Item]] | DatasetError:
         """Digest of a picture, and what of it is still to be encoded; runs in a thread."""
         try:
             source = read_source(picture)
-            wanted = [False, True] if picture.subset.flip_aug else [False]
+            wanted = self._keys(picture, source.digest)
             if self._on_disk is not None:
-                paths = {flip: self._on_disk.path(picture, source.digest, flipped=flip) for flip in wanted}
-                wanted = [flip for flip, path in paths.items() if self._on_disk.read(path) is None]
+                wanted = [key for key in wanted if not self._is_on_disk(picture, key)]
                 if not wanted:
                     return source.digest, []
             pixels = decode(source)  # also where nothing is kept: a damaged picture is found before the run
         except DatasetError as error:
             return error
-        return source.digest, [(pixels, flip) for flip in wanted] if self._cached else []
+        return source.digest, [(pixels, flipped) for _, flipped in wanted]
+
+    def _is_on_disk(self, picture: Picture, key: _Key) -> bool:
+        entry = self._read(picture, key)
+        if entry is not None:
+            self._prints[key] = entry.fingerprint
+        return entry is not None
+
+    def _read(self, picture: Picture, key: _Key) -> Encoded | None:
+        if self._on_disk is None:
+            return None
+        digest, flipped = key
+        return self._on_disk.read(self._on_disk.path(picture, digest, flipped=flipped))
 
     def _fetch(self, use: _Use) -> tuple[str, Encoded | Pixels]:
         """A digest, and latents from the disk or pixels for the VAE; runs in a thread."""
-        if self._on_disk is not None:
-            digest = self._digest[use.picture]
-            entry = self._on_disk.read(self._on_disk.path(use.picture, digest, flipped=use.flipped))
-            if entry is not None:
-                return digest, entry
+        digest = self._digest[use.picture]
+        entry = self._read(use.picture, (digest, use.flipped))
+        if entry is not None:
+            return digest, entry
         source = read_source(use.picture)
         return source.digest, decode(source, use.change)
 
@@ -294,8 +314,10 @@ class Latents:
 
     def _keep(self, items: Sequence[_Item], latents: Tensor) -> None:
         for item, encoded in zip(items, self._settled(items, latents), strict=True):
+            key = item[0].digest, item[1]
+            self._prints[key] = encoded.fingerprint
             if self._on_disk is None:
-                self._known[item[0].digest, item[1]] = encoded
+                self._known[key] = encoded
             else:
                 self._write(item, encoded)
 
