@@ -17,23 +17,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lora_core.engines.diffusers.batches import Plan
+from lora_core.engines.diffusers.metadata_base import base_facts, base_spec
 from lora_core.engines.diffusers.optimizers import optimizer_name
 from lora_core.engines.diffusers.pictures import Picture, Pictures
-from lora_core.settings import RunConfig
+from lora_core.settings import RunConfig, placed_values
+from lora_core.settings.concern_network import LYCORIS
 
 VERSION: Final = "0.1.0"
 _OFF: Final[Mapping[str, Any]] = {
-    "ss_text_encoder_lr": None, "ss_network_dropout": None, "ss_scale_weight_norms": None,
-    "ss_full_fp16": False, "ss_fp8_base": False, "ss_fp8_base_unet": False, "ss_v2": False,
-    "ss_lowram": False, "ss_clip_skip": None, "ss_max_token_length": None, "ss_noise_offset": None,
-    "ss_noise_offset_random_strength": False, "ss_multires_noise_iterations": None,
-    "ss_multires_noise_discount": 0.3, "ss_adaptive_noise_scale": None, "ss_zero_terminal_snr": False,
-    "ss_ip_noise_gamma": None, "ss_ip_noise_gamma_random_strength": False, "ss_min_snr_gamma": None,
-    "ss_debiased_estimation": False, "ss_prior_loss_weight": 1.0, "ss_loss_type": "l2",
-    "ss_huber_schedule": "snr", "ss_huber_scale": 1.0, "ss_huber_c": 0.1, "ss_caption_dropout_rate": 0.0,
-    "ss_caption_dropout_every_n_epochs": 0, "ss_caption_tag_dropout_rate": 0.0,
-    "ss_face_crop_aug_range": None, "ss_resize_interpolation": None, "ss_num_reg_images": 0,
-    "ss_sd_scripts_commit_hash": "(unknown)",
+    "ss_full_fp16": False, "ss_fp8_base_unet": False, "ss_v2": False, "ss_lowram": False,
+    "ss_prior_loss_weight": 1.0, "ss_caption_dropout_rate": 0.0, "ss_caption_dropout_every_n_epochs": 0,
+    "ss_caption_tag_dropout_rate": 0.0, "ss_face_crop_aug_range": None, "ss_resize_interpolation": None,
+    "ss_num_reg_images": 0, "ss_sd_scripts_commit_hash": "(unknown)",
 }  # fmt: skip
 """What sd-scripts has and this trainer does not, as sd-scripts writes it when it is off."""
 
@@ -61,7 +56,6 @@ def lora_metadata(run: RunConfig, plan: Plan, pictures: Pictures, moment: Moment
 
 
 def _run_facts(run: RunConfig, plan: Plan, pictures: Pictures, moment: Moment) -> dict[str, Any]:
-    base = run.model.pretrained_model_name_or_path
     return {
         "ss_session_id": moment.session_id,
         "ss_training_started_at": moment.started_at,
@@ -75,16 +69,12 @@ def _run_facts(run: RunConfig, plan: Plan, pictures: Pictures, moment: Moment) -
         "ss_num_batches_per_epoch": plan.batches_per_epoch,
         "ss_num_train_images": sum(plan.bucket_counts().values()),
         "ss_num_validation_images": len(pictures.held_out),
-        "ss_base_model_version": "sd_v1",
-        "ss_sd_model_name": base.name,
-        # What sd-scripts writes for the two hashes of a base model that is a folder.
-        "ss_sd_model_hash": "IsADirectory",
-        "ss_new_sd_model_hash": "IsADirectory",
+        **base_facts(run),
     }
 
 
 def _setting_facts(run: RunConfig) -> dict[str, Any]:
-    network, schedule, dataset = run.network, run.schedule, run.dataset.datasets[0]
+    schedule, dataset = run.schedule, run.dataset.datasets[0]
     facts = {
         "ss_seed": run.batch.seed,
         "ss_gradient_checkpointing": run.precision.gradient_checkpointing,
@@ -98,9 +88,8 @@ def _setting_facts(run: RunConfig) -> dict[str, Any]:
         "ss_scale_weight_norms": run.optimizer.scale_weight_norms,
         "ss_fp8_base": run.precision.fp8_base,
         "ss_fp8_base_unet": False,
-        "ss_network_module": network.network_module,
-        "ss_network_dim": network.network_dim,
-        "ss_network_alpha": network.network_alpha,
+        "ss_clip_skip": run.text.clip_skip,
+        "ss_max_token_length": run.text.max_token_length,
         "ss_mixed_precision": run.precision.mixed_precision,
         "ss_cache_latents": run.precision.cache_latents,
         "ss_validation_seed": dataset.validation_seed,
@@ -112,9 +101,27 @@ def _setting_facts(run: RunConfig) -> dict[str, Any]:
     # sd-scripts names these as it does its arguments, with two exceptions.
     facts |= {f"ss_{key}": value for key, value in run.loss.model_dump().items()}
     facts["ss_debiased_estimation"] = facts.pop("ss_debiased_estimation_loss")
-    if network.conv_dim:
-        # sd-scripts hands network_args over as text, and writes them so.
-        arguments = {"conv_dim": str(network.conv_dim), "conv_alpha": str(network.conv_alpha or 1.0)}
+    return facts | _network_facts(run)
+
+
+def _network_facts(run: RunConfig) -> dict[str, Any]:
+    network, rates = run.network, run.network.text_encoder_lr
+    facts: dict[str, Any] = {
+        "ss_network_module": network.network_module,
+        "ss_network_dim": network.network_dim,
+        "ss_network_alpha": network.network_alpha,
+        "ss_network_dropout": network.network_dropout,
+        "ss_text_encoder_lr": rates[0] if rates and len(rates) == 1 else list(rates) if rates else None,
+    }
+    # sd-scripts hands network_args over as text, and writes them so.
+    arguments = {
+        placed.setting.key: str(placed.value)
+        for placed in placed_values(run)
+        if placed.setting.place == "network_args" and placed.value not in {None, placed.setting.default}
+    }
+    if network.conv_dim and network.network_module != LYCORIS:
+        arguments.setdefault("conv_alpha", "1.0")
+    if arguments:
         facts["ss_network_args"] = json.dumps(arguments)
     return facts
 
@@ -214,13 +221,12 @@ def _model_spec(run: RunConfig) -> dict[str, str]:
     notes = run.metadata
     spec = {
         "sai_model_spec": "1.0.1",
-        "architecture": "stable-diffusion-v1/lora",
+        **base_spec(run),
         "implementation": "diffusers",
         "implementation_version": f"lora-easy-trainer/{VERSION}",
         "title": notes.metadata_title or run.saving.output_name,
         "resolution": f"{width}x{height}",
         "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "prediction_type": "epsilon",
         "author": notes.metadata_author,
         "trigger_phrase": notes.metadata_trigger_phrase,
     }
