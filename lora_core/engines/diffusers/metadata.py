@@ -11,26 +11,26 @@ Covered: `ss_*` as train_network.py of sd-scripts at 48d368f with a dataset file
 
 import json
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lora_core.engines.diffusers.batches import Plan
 from lora_core.engines.diffusers.metadata_base import base_facts, base_spec
+from lora_core.engines.diffusers.metadata_dataset import dataset_facts
 from lora_core.engines.diffusers.optimizers import optimizer_name
-from lora_core.engines.diffusers.pictures import Picture, Pictures
+from lora_core.engines.diffusers.pictures import Pictures
 from lora_core.settings import RunConfig, placed_values
 from lora_core.settings.concern_network import LYCORIS
 
 VERSION: Final = "0.1.0"
 _OFF: Final[Mapping[str, Any]] = {
     "ss_full_fp16": False, "ss_fp8_base_unet": False, "ss_v2": False, "ss_lowram": False,
-    "ss_prior_loss_weight": 1.0, "ss_caption_dropout_rate": 0.0, "ss_caption_dropout_every_n_epochs": 0,
-    "ss_caption_tag_dropout_rate": 0.0, "ss_face_crop_aug_range": None, "ss_resize_interpolation": None,
-    "ss_num_reg_images": 0, "ss_sd_scripts_commit_hash": "(unknown)",
+    "ss_face_crop_aug_range": None, "ss_resize_interpolation": None,
+    "ss_sd_scripts_commit_hash": "(unknown)",
 }  # fmt: skip
 """What sd-scripts has and this trainer does not, as sd-scripts writes it when it is off."""
+_NOT_NOTED: Final = {"min_timestep", "max_timestep", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,7 @@ def lora_metadata(run: RunConfig, plan: Plan, pictures: Pictures, moment: Moment
         **_OFF,
         **_run_facts(run, plan, pictures, moment),
         **_setting_facts(run),
-        **_dataset_facts(run, plan, pictures),
+        **dataset_facts(run, plan, pictures),
     }
     return {**{key: str(value) for key, value in facts.items()}, **_model_spec(run)}
 
@@ -67,7 +67,6 @@ def _run_facts(run: RunConfig, plan: Plan, pictures: Pictures, moment: Moment) -
         "ss_num_epochs": plan.epochs,
         "ss_max_train_steps": plan.steps,
         "ss_num_batches_per_epoch": plan.batches_per_epoch,
-        "ss_num_train_images": sum(plan.bucket_counts().values()),
         "ss_num_validation_images": len(pictures.held_out),
         **base_facts(run),
     }
@@ -91,15 +90,15 @@ def _setting_facts(run: RunConfig) -> dict[str, Any]:
         "ss_clip_skip": run.text.clip_skip,
         "ss_max_token_length": run.text.max_token_length,
         "ss_mixed_precision": run.precision.mixed_precision,
-        "ss_cache_latents": run.precision.cache_latents,
+        "ss_cache_latents": run.precision.cache_latents or run.precision.cache_latents_to_disk,
         "ss_validation_seed": dataset.validation_seed,
         "ss_validation_split": dataset.validation_split,
         "ss_max_validation_steps": run.validation.max_validation_steps,
         "ss_validate_every_n_epochs": run.validation.validate_every_n_epochs,
         "ss_validate_every_n_steps": run.validation.validate_every_n_steps,
     }
-    # sd-scripts names these as it does its arguments, with two exceptions.
-    facts |= {f"ss_{key}": value for key, value in run.loss.model_dump().items()}
+    # sd-scripts names these as it does its arguments, with one exception, and leaves some out.
+    facts |= {f"ss_{key}": value for key, value in run.loss.model_dump(exclude=_NOT_NOTED).items()}
     facts["ss_debiased_estimation"] = facts.pop("ss_debiased_estimation_loss")
     return facts | _network_facts(run)
 
@@ -124,95 +123,6 @@ def _network_facts(run: RunConfig) -> dict[str, Any]:
     if arguments:
         facts["ss_network_args"] = json.dumps(arguments)
     return facts
-
-
-def _dataset_facts(run: RunConfig, plan: Plan, pictures: Pictures) -> dict[str, Any]:
-    datasets: list[dict[str, Any]] = []
-    folders: dict[str, dict[str, int]] = {}
-    frequencies: dict[str, dict[str, int]] = {}
-    for number, dataset in enumerate(run.dataset.datasets):
-        mine = [picture for picture in pictures.training if picture.dataset == number]
-        subsets: list[dict[str, Any]] = []
-        tags: dict[str, dict[str, int]] = {}
-        for subset in dataset.subsets:
-            used = [picture for picture in mine if picture.subset is subset]
-            name = subset.image_dir.name
-            subsets.append(_subset(subset, len(used)))
-            folders[_free(name, folders)] = {"n_repeats": subset.num_repeats, "img_count": len(used)}
-            tags[name] = _tag_counts(used, tags.get(name, {}))
-        datasets.append(
-            {
-                "is_dreambooth": True,
-                "batch_size_per_device": dataset.batch_size,
-                "num_train_images": sum(picture.subset.num_repeats for picture in mine),
-                "num_reg_images": 0,
-                "resolution": list(dataset.resolution),
-                "enable_bucket": dataset.enable_bucket,
-                "min_bucket_reso": dataset.min_bucket_reso,
-                "max_bucket_reso": dataset.max_bucket_reso,
-                "tag_frequency": tags,
-                "bucket_info": _bucket_info(plan, mine, number) if dataset.enable_bucket else None,
-                "resize_interpolation": None,
-                "subsets": subsets,
-            }
-        )
-        frequencies.update({name: counts for name, counts in tags.items() if name not in frequencies})
-    return {
-        "ss_datasets": json.dumps(datasets),
-        "ss_dataset_dirs": json.dumps(folders),
-        "ss_tag_frequency": json.dumps(frequencies),
-    }
-
-
-def _subset(subset: Any, count: int) -> dict[str, Any]:
-    return {
-        "img_count": count,
-        "num_repeats": subset.num_repeats,
-        "color_aug": False,
-        "flip_aug": False,
-        "random_crop": False,
-        "shuffle_caption": subset.shuffle_caption,
-        "keep_tokens": subset.keep_tokens,
-        "keep_tokens_separator": "",
-        "secondary_separator": None,
-        "enable_wildcard": False,
-        "caption_prefix": None,
-        "caption_suffix": None,
-        "resize_interpolation": None,
-        "image_dir": subset.image_dir.name,
-        "class_tokens": subset.class_tokens,
-        "is_reg": False,
-    }
-
-
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    count, free = 1, name
-    while free in taken:
-        count += 1
-        free = f"{name} ({count})"
-    return free
-
-
-def _tag_counts(pictures: Sequence[Picture], before: Mapping[str, int]) -> dict[str, int]:
-    tags = (tag.strip().lower() for picture in pictures for tag in picture.caption.split(","))
-    return dict(Counter(before) + Counter(tag for tag in tags if tag))
-
-
-def _bucket_info(plan: Plan, pictures: Sequence[Picture], dataset: int) -> dict[str, Any]:
-    counts = [(size, count) for (number, size), count in plan.bucket_counts().items() if number == dataset]
-    errors = [
-        abs(
-            picture.placement.bucket.width / picture.placement.bucket.height
-            - picture.entry.width / picture.entry.height
-        )
-        for picture in pictures
-    ]
-    return {
-        "buckets": {
-            str(index): {"resolution": list(size), "count": n} for index, (size, n) in enumerate(counts)
-        },
-        "mean_img_ar_error": sum(errors) / max(1, len(errors)),
-    }
 
 
 def _model_spec(run: RunConfig) -> dict[str, str]:
