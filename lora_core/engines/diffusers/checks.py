@@ -11,6 +11,7 @@ from typing import Final
 from lora_core.engines.diffusers.checks_data import data_problems
 from lora_core.engines.diffusers.checks_learning import learning_problems
 from lora_core.engines.diffusers.checks_model import model_problems
+from lora_core.engines.diffusers.checks_network import network_problems
 from lora_core.errors import Problem
 from lora_core.settings import BUILT_IN, RunConfig, unsupported
 from lora_core.workspace import safe_name
@@ -24,6 +25,7 @@ def problems(run: RunConfig) -> list[Problem]:
         *unsupported(run, BUILT_IN),
         *model_problems(run),
         *_name(run),
+        *network_problems(run),
         *learning_problems(run),
         *_samples(run),
         *data_problems(run),

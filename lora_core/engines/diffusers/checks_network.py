@@ -140,8 +140,9 @@ def _shape(settings: NetworkSettings, info: LoraInfo) -> Iterator[Problem]:
         what = f"The LoRA to go on from is a {info.kind}."
         yield Problem(setting="network_module", what=what, fix=f"Set network_module to {LYCORIS}.")
     elif not settings.dim_from_weights:
-        kinds = _KINDS[settings.algo] if lycoris else ("LoRA", "LoCon")
-        kinds = tuple(f"DoRA on {kind}" for kind in kinds) + ("DoRA",) if settings.dora_wd else kinds
+        kinds = _KINDS[settings.algo] if lycoris else _KINDS["lora"]
+        if settings.dora_wd:
+            kinds = ("DoRA",) if "LoRA" in kinds else tuple(f"DoRA on {kind}" for kind in kinds)
         if info.kind not in kinds:
             what = f"The LoRA to go on from is a {info.kind}, and the settings make another kind."
             yield Problem(setting="network_weights", what=what, fix="Turn on dim_from_weights.")

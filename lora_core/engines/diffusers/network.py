@@ -90,20 +90,39 @@ class Network:
         multipliers = settings.base_weights_multiplier or ()
         for number, path in enumerate(settings.base_weights or ()):
             apply_lora(base, path, multipliers[number] if number < len(multipliers) else 1.0)
-        wanted = [place for place in places(base) if place.part in _trained_parts(settings, base)]
+        parts = _trained_parts(settings, base)
         if settings.network_module == LYCORIS:
             # Here and not above: most runs do not need it, and it takes seconds to load.
             from lora_core.engines.diffusers.network_lycoris import lycoris_layers
 
-            self.placed = lycoris_layers(base, settings, seed, _trained_parts(settings, base), given)
+            self.placed = lycoris_layers(base, settings, seed, parts, given)
         else:
+            wanted = [place for place in places(base) if place.part in parts]
             sizes = _sizes_in(given) if settings.dim_from_weights and given else None
             self.placed = list(_plain_layers(wanted, settings, blocks, sizes, seed, base.family))
+        """The layers, those of the UNet first."""
+        self._check_parts(parts)
         self._rates = blocks.rates
         if given is not None:
             self._take_over(given, settings)
         for placed in self.placed:
             placed.layer.attach()
+
+    def _check_parts(self, parts: Sequence[str]) -> None:
+        """Each part that is to be trained must have layers, or it would not be trained without a word."""
+        lacking = [part for part in parts if all(placed.place.part != part for placed in self.placed)]
+        if not lacking:
+            return
+        name = "image part" if UNET in lacking else "text part"
+        if self._settings.dim_from_weights and self._settings.network_weights:
+            raise LoraFileError(
+                f"The LoRA {self._settings.network_weights.name} cannot be gone on with.",
+                why=f"It has no layers of this kind for the {name}, which is to be trained.",
+                fix="Train only the parts that it has, with its kind of network.",
+            )
+        what = f"No layer of the {name} is left to be trained."
+        fix = "Give at least one block a rank and a rate, or do not train that part."
+        raise SettingsError([Problem(setting="network_module", what=what, fix=fix)])
 
     def _take_over(self, given: Mapping[str, Tensor], settings: NetworkSettings) -> None:
         """The weights of `network_weights`; a part that the file leaves out entirely starts anew."""
