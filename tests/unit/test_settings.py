@@ -212,14 +212,23 @@ def test_a_run_within_the_built_in_engine_has_nothing_unsupported() -> None:
 
 
 @pytest.mark.parametrize(
-    "s", [s for s in catalogue() if BUILT_IN in s.engine_choices and s.choices], ids=lambda s: s.key
+    ("s", "engine"),
+    [(s, engine) for s in catalogue() if s.choices for engine in s.engine_choices],
+    ids=lambda value: value.key if isinstance(value, Setting) else value,
 )
-def test_a_choice_that_the_engine_lacks_is_named_with_those_it_has(s: Setting) -> None:
-    lacking = next(choice for choice in s.choices if choice not in s.engine_choices[BUILT_IN])
-    (problem,) = unsupported(with_values(a_run(), {s.key: lacking}), BUILT_IN)
+def test_a_choice_that_an_engine_lacks_is_named_with_those_it_has(s: Setting, engine: str) -> None:
+    lacking = next(choice for choice in s.choices if choice not in s.engine_choices[engine])
+    (problem,) = unsupported(with_values(a_run(), {s.key: lacking}), engine)
     assert problem.setting == s.key
-    assert all(str(choice) in problem.fix for choice in s.engine_choices[BUILT_IN])
+    assert all(str(choice) in problem.fix for choice in s.engine_choices[engine])
 
 
 def test_the_optimizer_name_is_taken_without_regard_to_case_as_sd_scripts_does() -> None:
-    assert with_values(a_run(), {"optimizer_type": "adamw"}).optimizer.optimizer_type == "AdamW"
+    for typed, name in (
+        ("adamw", "AdamW"),
+        ("", "AdamW"),
+        ("PRODIGY", "Prodigy"),
+        ("came", "came_pytorch.CAME"),
+    ):
+        assert with_values(a_run(), {"optimizer_type": typed}).optimizer.optimizer_type == name
+    assert with_values(a_run(), {"optimizer_type": "nadam"}).optimizer.optimizer_type == "nadam"

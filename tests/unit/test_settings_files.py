@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lora_core.errors import Problem, SettingsError
 from lora_core.settings import (
     BUILT_IN,
+    SD_SCRIPTS,
     catalogue,
     dump_config,
     dump_dataset,
@@ -79,8 +80,9 @@ def test_a_hand_written_file_of_sd_scripts_is_taken_as_it_is(tmp_path: Path) -> 
     assert (dataset.batch_size, dataset.resolution) == (4, (512, 768))
     assert dataset.subsets[0].shuffle_caption
     assert any("output_dir" in note for note in loaded.notes)
-    assert any("text_encoder_lr" in note for note in loaded.notes)
-    assert [problem.setting for problem in unsupported(run, BUILT_IN)] == ["min_snr_gamma"]
+    assert run.network.text_encoder_lr == (5e-5,)
+    assert run.loss.min_snr_gamma == 5
+    assert unsupported(run, BUILT_IN) == []
 
 
 def test_a_note_tells_which_absent_values_are_not_those_of_sd_scripts(tmp_path: Path) -> None:
@@ -99,19 +101,15 @@ def test_changes_count_in_place_of_the_files_and_may_fill_what_is_missing(tmp_pa
 
 
 def test_a_key_that_only_sd_scripts_has_is_kept_and_named_for_the_built_in_engine() -> None:
-    text = (
-        MODEL + 'noise_offset = 0.1\nclip_skip = 2\nnetwork_args = ["rank_dropout=0.1"]\nmax_timestep = 900\n'
-    )
-    run = loads_run(text, IMAGES + "flip_aug = true\nis_reg = true\n")
+    text = MODEL + 'full_bf16 = true\noptimizer_args = ["d_coef=2"]\nnetwork_args = ["unit=4"]\nv2 = true\n'
+    run = loads_run(text, IMAGES + 'custom_attributes = {a = "b"}\n')
     again = loads_run(dump_config(run), dump_dataset(run))
     assert again == run
     assert {problem.setting for problem in unsupported(again, BUILT_IN)} == {
-        "noise_offset",
-        "clip_skip",
-        "max_timestep",
-        "network_args: rank_dropout",
-        "flip_aug",
-        "is_reg",
+        "full_bf16",
+        "v2",
+        "network_args: unit",
+        "custom_attributes",
     }
     assert unsupported(again, "sd-scripts") == []
 
@@ -285,8 +283,26 @@ def test_what_is_written_is_in_the_types_that_sd_scripts_demands() -> None:
     assert isinstance(config["network_alpha"], float)
     assert isinstance(dataset["datasets"][0]["validation_split"], float)
     assert isinstance(config["lr_warmup_steps"], int)
-    assert all(item.count("=") == 1 for item in config["optimizer_args"])
+    assert "optimizer_args" not in config
     assert not any(key.startswith(("save_every", "save_last", "validate")) for key in config)
+
+
+def test_arguments_of_an_optimizer_are_kept_whatever_their_shape() -> None:
+    text = MODEL + 'optimizer_args = ["betas=(0.9,0.99,0.999)", "weight_decay=0.04", "d_coef=2.0"]\n'
+    run = loads_run(text, IMAGES)
+    assert run.optimizer.weight_decay == 0.04
+    assert run.optimizer.betas is None
+    assert run.other["optimizer_args"] == ["betas=(0.9,0.99,0.999)", "d_coef=2.0"]
+    assert unsupported(run, BUILT_IN) == []
+    assert loads_run(dump_config(run), dump_dataset(run)) == run
+
+
+def test_a_course_that_sd_scripts_lacks_is_named_for_it_and_not_for_the_built_in_engine() -> None:
+    run = loads_run(MODEL + 'lr_scheduler = "rex"\n', IMAGES)
+    assert unsupported(run, BUILT_IN) == []
+    (problem,) = unsupported(run, SD_SCRIPTS)
+    assert problem.setting == "lr_scheduler"
+    assert "the built-in engine has it" in problem.what
 
 
 def test_the_nearest_level_decides_as_in_sd_scripts() -> None:

@@ -5,7 +5,7 @@ state holds of them. Not covered: when steps happen and what follows them (see `
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from lora_core.engines.diffusers.batches import Batch, Place, Plan
+from lora_core.engines.diffusers.compiling import Compiling
 from lora_core.engines.diffusers.device import shrink_to_8_bits
 from lora_core.engines.diffusers.latents import Latents
 from lora_core.engines.diffusers.losses import loss, squared
@@ -32,6 +33,7 @@ from lora_core.engines.diffusers.noise import (
 from lora_core.engines.diffusers.optimizers import averaged, new_optimizer
 from lora_core.engines.diffusers.schedules import new_schedule
 from lora_core.engines.diffusers.text import Conditioning, Texts, size_conditions
+from lora_core.errors import EngineError
 from lora_core.settings import RunConfig
 
 
@@ -51,11 +53,20 @@ class Learner:
     """The base model with its LoRA, and all that moves it."""
 
     def __init__(
-        self, run: RunConfig, base: BaseModel, latents: Latents, plan: Plan, accelerator: Accelerator
+        self,
+        run: RunConfig,
+        base: BaseModel,
+        latents: Latents,
+        plan: Plan,
+        accelerator: Accelerator,
+        captions: Iterable[str] = (),
     ) -> None:
+        """`captions` are all that the run will read, for `cache_text_encoder_outputs`."""
         self._run, self._latents, self._plan, self._accelerator = run, latents, plan, accelerator
         self._seed = run.batch.seed
         self._network = Network(base, run.network, self._seed)
+        self.texts = Texts(base, run, accelerator.device)
+        self.texts.prepare(captions)  # before the UNet takes its place on the GPU
         if run.precision.fp8_base:
             shrink_to_8_bits(base.unet)
         if run.precision.gradient_checkpointing:
@@ -67,7 +78,9 @@ class Learner:
         # Not handed to accelerate, which would step it once for every GPU.
         self._schedule = new_schedule(run, optimizer, plan.steps)
         self._unet, self._optimizer = accelerator.prepare(base.unet, optimizer)
-        self.texts = Texts(base, run, accelerator.device)
+        self.compiling = Compiling(
+            base.unet, wanted=run.precision.torch_compile, device=accelerator.device.type
+        )
         self._noise = NoiseSchedule(base.scheduler, accelerator.device)
 
     def step(self, place: Place) -> Outcome:
@@ -167,20 +180,31 @@ class Learner:
         with averaged(self._optimizer.optimizer), self._network.resting():
             yield
 
-    def optimizer_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = self._optimizer.state_dict()
-        return state
+    def movers(self) -> dict[str, Any]:
+        """The state of all that moves the LoRA."""
+        scaler = self._accelerator.scaler
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+        }
 
-    def schedule_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = self._schedule.state_dict()
-        return state
-
-    def load(self, lora: Mapping[str, Tensor], optimizer: dict[str, Any], schedule: dict[str, Any]) -> None:
-        """Go back to what `lora`, `optimizer_state` and `schedule_state` returned.
+    def load(self, lora: Mapping[str, Tensor], movers: Mapping[str, Any]) -> None:
+        """Go back to what `lora` and `movers` returned.
 
         Raises:
-            LoraFileError: the state belongs to another network.
+            LoraFileError: the weights belong to another network.
+            EngineError: the movers belong to another optimizer.
         """
         self._network.load(lora)
-        self._optimizer.load_state_dict(optimizer)
-        self._schedule.load_state_dict(schedule)
+        try:
+            self._optimizer.load_state_dict(movers["optimizer"])
+            self._schedule.load_state_dict(movers["schedule"])
+            if self._accelerator.scaler is not None and movers.get("scaler"):
+                self._accelerator.scaler.load_state_dict(movers["scaler"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise EngineError(
+                "The run was not resumed.",
+                why="The state was made with another optimizer, or with other parts to train.",
+                fix="Use the settings that it was made with, or start anew with network_weights.",
+            ) from error

@@ -1,9 +1,10 @@
 """Saved states: all that is needed to go on exactly where a run stopped.
 
-A state is a folder: `lora.safetensors` (the LoRA in float32, usable as it is), `optimizer.pt`
-(optimizer and schedule) and `state.json` (position, losses of the running mean, where it was made,
-and size and hash of the files). There is no random state in it, because there is none in a run:
-see `noise.py`. A state appears whole, under its name, or not at all.
+A state is a folder: `lora.safetensors` (the LoRA in float32 as it is trained, which a schedule-free
+optimizer averages before it is used), `optimizer.pt` (optimizer, schedule, scaler of fp16) and
+`state.json` (position, losses of the running mean, where it was made, and size and hash of the
+files). There is no random state in it, because there is none in a run: see `noise.py`. A state
+appears whole, under its name, or not at all.
 
 Covered: writing, reading with checks, and what keeps a resumed run from being the same to the
 last bit. Not covered: states of other engines; pickles are never run.
@@ -28,6 +29,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lora_core.errors import EngineError
+from lora_core.models import inspect_base
 from lora_core.settings import RunConfig
 from lora_core.workspace import disk_errors, read_json, write_atomic, write_json
 
@@ -61,25 +63,18 @@ class State:
 
     position: Position
     lora: Mapping[str, Tensor]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
+    movers: dict[str, Any]
+    """State of what moves the LoRA, as `Learner.movers` gave it: optimizer, schedule, fp16's scaler."""
 
 
-def save_state(
-    path: Path,
-    position: Position,
-    *,
-    lora: dict[str, Tensor],
-    optimizer: dict[str, Any],
-    schedule: dict[str, Any],
-) -> None:
+def save_state(path: Path, position: Position, *, lora: dict[str, Tensor], movers: dict[str, Any]) -> None:
     """Write a state to `path`, replacing one that is there.
 
     Raises:
         DiskFullError: the disk is full; nothing of the new state is left.
     """
     buffer = io.BytesIO()
-    torch.save({"optimizer": optimizer, "schedule": schedule}, buffer)
+    torch.save(movers, buffer)
     files = {_LORA: save(lora), _OPTIMIZER: buffer.getvalue()}
     facts = {name: {"bytes": len(data), "sha256": _hash(data)} for name, data in files.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +125,8 @@ def load_state(path: Path) -> State:
         if damaged:
             raise _unusable(path, f"Its file {damaged[0]} was changed or cut off.")
         position = Position(**{name: record[name] for name in Position.__dataclass_fields__})
-        rest = torch.load(io.BytesIO(data[_OPTIMIZER]), map_location="cpu", weights_only=True)
-        return State(position, load(data[_LORA]), rest["optimizer"], rest["schedule"])
+        movers = torch.load(io.BytesIO(data[_OPTIMIZER]), map_location="cpu", weights_only=True)
+        return State(position, load(data[_LORA]), movers)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unusable(path, "A part of it is missing or damaged.") from error
 
@@ -156,7 +151,10 @@ def origin_of(run: RunConfig, accelerator: Accelerator, pictures: str) -> dict[s
         for table in run.dataset.datasets
     ]
     precision = run.precision.model_dump(exclude={"save_precision"})
-    settings = [run.network, run.optimizer, run.schedule, run.batch, precision, dataset]
+    model = run.model.model_dump(exclude={"pretrained_model_name_or_path", "tokenizer_cache_dir"})
+    lists = [run.other.get(name) for name in ("optimizer_args", "lr_scheduler_args")]
+    records = [run.network, run.optimizer, run.schedule, run.batch, run.loss, run.text]
+    settings = (records, model, precision, dataset, lists)
     return {
         "machine": f"{platform.system()} {platform.machine()} {_processor()}",
         "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
@@ -164,20 +162,19 @@ def origin_of(run: RunConfig, accelerator: Accelerator, pictures: str) -> dict[s
         "threads": str(torch.get_num_threads()),
         "device": device.type,
         "precision": run.precision.mixed_precision,
+        "code": "compiled" if run.precision.torch_compile else "plain",
         **{package: version(package) for package in _PACKAGES},
         "settings": _hash(repr(settings).encode()),
-        "base model": _base_digest(run.model.pretrained_model_name_or_path),
+        "base model": _base_digest(inspect_base(run.model.pretrained_model_name_or_path).path),
         "pictures": pictures,
     }
 
 
-def _base_digest(folder: Path) -> str:
+def _base_digest(place: Path) -> str:
     # Names and sizes: reading gigabytes of weights again would only tell more about a base model
     # that was replaced by another one of the same size.
-    files = sorted(folder.rglob("*.safetensors"))
-    return _hash(
-        repr([(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files]).encode()
-    )
+    files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+    return _hash(repr([(file.name, file.parent.name, file.stat().st_size) for file in files]).encode())
 
 
 def _processor() -> str:
@@ -198,6 +195,8 @@ def why_not_exact(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
             reasons.append(f"the {name} changed")
         else:
             reasons.append(f"{name} was {before.get(name)} and is {value}")
+    if now.get("code") == "compiled":
+        reasons.append("compiled code rounds in another way than the code it replaces")
     if now.get("device") != "cpu":
         reasons.append("some GPU sums do not repeat to the last bit")
     return reasons

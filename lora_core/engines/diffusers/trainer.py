@@ -25,7 +25,7 @@ from lora_core.engines.diffusers.lora_file import DTYPES, write_lora
 from lora_core.engines.diffusers.metadata import Moment, lora_metadata
 from lora_core.engines.diffusers.model import BaseModel, load_base
 from lora_core.engines.diffusers.pictures import Pictures, note_left_out, read_pictures
-from lora_core.engines.diffusers.prompts import read_prompts
+from lora_core.engines.diffusers.prompts import prompt_texts, read_prompts
 from lora_core.engines.diffusers.samples import Samples
 from lora_core.engines.diffusers.saves import Saves
 from lora_core.engines.diffusers.schedules import try_out
@@ -56,7 +56,10 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     latents = _prepared(run, base, pictures, accelerator, reporter, step=state.position.step if state else 0)
     pictures = pictures.without(picture for picture, _ in latents.problems)
     plan = Plan(run, pictures.training)
-    learner = Learner(run, base, latents, plan, accelerator)
+    if run.text.cache_text_encoder_outputs:
+        reporter.phase("Reading the captions")
+    captions = [*pictures.texts(), *prompt_texts(prompts)]
+    learner = Learner(run, base, latents, plan, accelerator, captions)
     trainer = Trainer(
         folder=folder,
         run=run,
@@ -164,7 +167,7 @@ class Trainer:
                 why=f"The state is from step {position.step}, and the run has {self._plan.steps} steps.",
                 fix="Set more steps or epochs, or go on from an earlier state.",
             )
-        self._learner.load(state.lora, state.optimizer, state.schedule)
+        self._learner.load(state.lora, state.movers)
         self._average = LossAverage(self._plan.steps_per_epoch, position.losses)
         self._first = position.step
         self._session_id, self._started_at = position.session_id, position.started_at
@@ -198,10 +201,13 @@ class Trainer:
             outcome = self._learner.step(place)
             # Reading a number waits for a GPU. So there the last step's are read while this one runs.
             self._settle()
-            self._unsettled = place, outcome, time.perf_counter() - started
+            step_s = time.perf_counter() - started
+            self._unsettled = place, outcome, step_s
             if self._accelerator.device.type == "cpu":
                 self._settle()
             self._follow(place)
+            if decided := self._learner.compiling.after_step(step_s, self._plan.steps - step - 1):
+                self._reporter.note(decided)
 
     def _settle(self) -> None:
         """Record the newest step, if that was not done yet.
@@ -326,8 +332,7 @@ class Trainer:
             path,
             position,
             lora=self._learner.lora(),
-            optimizer=self._learner.optimizer_state(),
-            schedule=self._learner.schedule_state(),
+            movers=self._learner.movers(),
         )
         self._newest_state = position.step
         self._reporter.saved(path, position.step)
