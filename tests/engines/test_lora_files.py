@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from network_rig import Parts
 from safetensors import safe_open
 from safetensors.torch import load_file
 from trainer_rig import Ears, Rig, Trained
 
-from lora_core.engines.diffusers.lora_file import lora_tensors, read_lora, set_lora_tensors, write_lora
-from lora_core.engines.diffusers.network import add_lora
-from lora_core.errors import DiskFullError, LoraFileError
-from lora_core.settings import NetworkSettings
+from lora_core.engines.diffusers.lora_file import write_lora
+from lora_core.engines.diffusers.merging import apply_lora
+from lora_core.errors import DiskFullError
 
 
 def pipeline(base: Path) -> Any:
@@ -68,10 +68,9 @@ def test_diffusers_loads_the_file_with_every_layer_and_the_same_effect(
     pipe.load_lora_weights(trained)
     theirs = noise_prediction(pipe.unet)
 
-    ours = pipeline(base_model).unet
-    add_lora(ours, NetworkSettings(network_dim=4, network_alpha=2.0, conv_dim=3, conv_alpha=1.5), seed=1)
-    set_lora_tensors(ours, read_lora(trained))
-    torch.testing.assert_close(noise_prediction(ours), theirs)
+    ours = pipeline(base_model)
+    apply_lora(Parts("sd1", ours.unet, (ours.text_encoder,)), trained)
+    torch.testing.assert_close(noise_prediction(ours.unet), theirs, rtol=1e-4, atol=1e-5)
     assert float((theirs - plain).abs().max()) > 1e-3
 
 
@@ -114,23 +113,6 @@ def test_every_tensor_has_the_precision_that_was_asked_for(
 ) -> None:
     path = train(rig.folder(max_train_steps=1, save_precision=precision))
     assert {tensor.dtype for tensor in load_file(path).values()} == {dtype}
-
-
-def test_weights_of_another_network_are_refused_and_change_nothing(base_model: Path, trained: Path) -> None:
-    unet = pipeline(base_model).unet
-    add_lora(unet, NetworkSettings(network_dim=4, network_alpha=2.0), seed=1)
-    before = lora_tensors(unet)
-    with pytest.raises(LoraFileError, match="another network"):
-        set_lora_tensors(unet, read_lora(trained))
-    assert all(torch.equal(tensor, before[key]) for key, tensor in lora_tensors(unet).items())
-
-
-def test_another_alpha_is_another_network(base_model: Path) -> None:
-    first, second = pipeline(base_model).unet, pipeline(base_model).unet
-    add_lora(first, NetworkSettings(network_dim=4, network_alpha=2.0), seed=1)
-    add_lora(second, NetworkSettings(network_dim=4, network_alpha=4.0), seed=1)
-    with pytest.raises(LoraFileError):
-        set_lora_tensors(second, lora_tensors(first))
 
 
 # What sd-scripts at 48d368f puts into the header of an SD 1.x LoRA trained with a dataset file.

@@ -40,7 +40,7 @@ def test_each_block_gets_its_own_rank_and_alpha_and_a_zero_leaves_it_out(family:
         assert len(down) == number + (2 if large else 0), key
         assert tensors[f"{key}.alpha"] == number + (3 if large else 1), key
         seen.add(number)
-    assert len(seen) == (24 if family == "sd1" else 21)
+    assert len(seen) == (24 if family == "sd1" else 20)
 
 
 def test_without_ranks_for_convolutions_the_lists_leave_them_out() -> None:
