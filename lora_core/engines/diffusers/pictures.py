@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lora_core.datasets.buckets import Buckets, Placement, conditioning_cut
 from lora_core.datasets.captions import read_lines
 from lora_core.datasets.class_images import class_uses
@@ -66,6 +68,16 @@ class Pictures:
     @property
     def all(self) -> tuple[Picture, ...]:
         return self.training + self.held_out
+
+    def texts(self) -> list[str]:
+        """Every text that the run meets as long as captions stay as they are: learned, tested, left out."""
+        start, unused = Moment(epoch=1, step=0, steps=1), np.random.default_rng(0)
+        still = {"caption_dropout_rate": 0.0, "caption_dropout_every_n_epochs": 0}
+        learned = [
+            words(picture.caption, picture.subset.model_copy(update=still), start, unused)
+            for picture in self.training
+        ]
+        return [*dict.fromkeys([*learned, *(picture.caption for picture in self.held_out), ""])]
 
     def without(self, broken: Iterable[Picture]) -> "Pictures":
         """The same without some.

@@ -70,6 +70,11 @@ def read_prompts(run: RunConfig) -> tuple[Prompt, ...]:
     return tuple(_from_line(plain, line) for line in prompt_lines(run))
 
 
+def prompt_texts(prompts: tuple[Prompt, ...]) -> list[str]:
+    """All texts that drawing the prompts reads."""
+    return [text for prompt in prompts for text in (prompt.text, prompt.negative)]
+
+
 def _from_line(plain: Prompt, line: str) -> Prompt:
     text, *flags = line.split(" --")
     found = [match.groups() for flag in flags if (match := _FLAG.match(flag.strip()))]
