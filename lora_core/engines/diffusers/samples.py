@@ -37,7 +37,7 @@ _ANCESTRAL: Final = "EulerAncestralDiscreteScheduler"
 _MULTISTEP: Final = "DPMSolverMultistepScheduler"
 _SAMPLERS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "ddim": ("DDIMScheduler", {}),
-    "pndm": ("PNDMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # as Stable Diffusion was published with it
     "euler": (_EULER, {}),
     "k_euler": (_EULER, {}),
     "euler_a": (_ANCESTRAL, {}),
@@ -47,7 +47,7 @@ _SAMPLERS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "k_dpm_2": ("KDPM2DiscreteScheduler", {}),
     "dpm_2_a": ("KDPM2AncestralDiscreteScheduler", {}),
     "k_dpm_2_a": ("KDPM2AncestralDiscreteScheduler", {}),
-    "dpmsolver": (_MULTISTEP, {"algorithm_type": "dpmsolver"}),
+    "dpmsolver": (_MULTISTEP, {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}),
     "dpmsolver++": (_MULTISTEP, {"algorithm_type": "dpmsolver++"}),
     "dpmsingle": ("DPMSolverSinglestepScheduler", {}),
     "lms": ("LMSDiscreteScheduler", {}),
