@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from single_files import single_file, vae_tensors
 from tiny_models import sd1_unet, sdxl_unet, tiny_sd1, tiny_sdxl
+from trainer_rig import Ears, Rig, Trained, losses
 
 from lora_core.engines.diffusers import architecture
 from lora_core.engines.diffusers.model import BaseModel, load_base
@@ -223,3 +224,29 @@ def test_a_file_with_a_weight_left_out_names_it(models: Path, tmp_path: Path) ->
     save_file(tensors, tmp_path / "cut.safetensors")
     with pytest.raises(ModelError, match=r"1 of the weights .* mid_block\.attentions\.0\.norm\.weight"):
         load(tmp_path / "cut.safetensors", tokenizer_cache_dir=models / "sd1" / "tokenizer")
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_single_file_trains_with_captions_read_once_as_with_captions_read_each_time(
+    models: Path, tmp_path: Path, train: Trained, family: str
+) -> None:
+    rig = Rig(tmp_path, models / f"{family}.safetensors")
+    table = {"resolution": 64, "min_bucket_reso": 64, "max_bucket_reso": 64, "bucket_reso_steps": 64}
+    values: dict[str, Any] = {"max_train_steps": 2, "clip_skip": 2 if family == "sd1" else None}
+    ways = {
+        "each time": {},
+        "once": {
+            "cache_text_encoder_outputs": True,
+            "cache_text_encoder_outputs_to_disk": True,
+            "sample_at_first": True,
+            "sample_prompts": ["a cat --w 64 --h 64 --s 1"],
+        },
+    }
+    folders = [rig.folder(name, dataset=table, **values, **way) for name, way in ways.items()]
+    ears = [Ears(), Ears()]
+    for folder, listening in zip(folders, ears, strict=True):
+        train(folder, listening)
+    assert losses(folders[0]) == losses(folders[1])
+    assert len(losses(folders[0])) == 2
+    assert "Reading the captions" in ears[1].phases
+    assert len(list((folders[1] / "samples").iterdir())) == 1
