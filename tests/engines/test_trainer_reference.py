@@ -1,95 +1,220 @@
-"""The trainer held against training as a textbook would write it."""
+"""The trainer on the demo, held against training as a textbook would write it.
 
+The plain loop below shares with the trainer what is compared elsewhere: which pictures a step uses,
+their latents, captions, noise and timesteps. All that is computed of them is written out here.
+"""
+
+import json
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
+from PIL import Image
+from torch.nn import functional
 from trainer_rig import Ears, Rig, Trained, losses
 
+from lora_core.demo import BASE_DIR, write_dataset
 
-def test_losses_agree_with_a_plain_loop_over_the_same_data(
-    rig: Rig, train: Trained, base_model: Path
+STEPS = 5
+SEED = 7
+RATE = 0.01
+
+
+@dataclass(frozen=True)
+class Case:
+    """A feature: what the files say, and the same in formulas."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    subset: dict[str, Any] = field(default_factory=dict)
+    weight: Callable[[float], float] = lambda _snr: 1.0
+    """What a sample's loss is multiplied by, from its signal to noise ratio."""
+    predicts_v: bool = False
+    offset: float = 0.0
+    scale: float = 0.5
+    """Alpha by rank."""
+    group: int = 1
+    """Batches for one step."""
+    layer: int = 1
+    """Counted from the end of the text encoder."""
+    prior: float | None = None
+    """Weight of a second folder, of class images."""
+    masked: bool = False
+
+
+CASES = {
+    "plain": Case(),
+    "min-SNR": Case({"min_snr_gamma": 5.0}, weight=lambda snr: min(snr, 5) / snr),
+    "v-prediction": Case({"v_parameterization": True}, predicts_v=True),
+    "min-SNR of v": Case(
+        {"v_parameterization": True, "min_snr_gamma": 1.0},
+        weight=lambda snr: min(snr, 1) / (snr + 1),
+        predicts_v=True,
+    ),
+    "noise offset": Case({"noise_offset": 0.1}, offset=0.1),
+    "alpha scaling": Case({"network_alpha": 3.0}, scale=0.75),
+    "accumulation": Case({"gradient_accumulation_steps": 3}, group=3),
+    "clip skip": Case({"clip_skip": 2}, layer=2),
+    "prior weight": Case({"prior_loss_weight": 0.25}, prior=0.25),
+    "masked loss": Case({"masked_loss": True}, masked=True),
+    "shuffled captions": Case(subset={"shuffle_caption": True, "caption_separator": " "}),
+}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's pictures, and a mask beside each: the left half, with a soft edge."""
+    folder = tmp_path_factory.mktemp("demo")
+    write_dataset(folder)
+    (folder / "masks").mkdir()
+    for picture in (folder / "concept").glob("*.png"):
+        with Image.open(picture) as image:
+            mask = np.zeros((image.height, image.width), np.uint8)
+        mask[:, : mask.shape[1] // 2] = 255
+        mask[:, mask.shape[1] // 2] = 90
+        Image.fromarray(mask).save(folder / "masks" / picture.name)
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_losses_on_the_demo_agree_with_a_plain_loop(
+    tmp_path: Path, train: Trained, demo: Path, name: str
 ) -> None:
-    folder = rig.folder(
-        max_train_steps=5,
-        gradient_accumulation_steps=2,
+    case = CASES[name]
+    masks = {"conditioning_data_dir": str(demo / "masks")} if case.masked else {}
+    folder = Rig(tmp_path, BASE_DIR).folder(
+        max_train_steps=STEPS,
+        learning_rate=RATE,
         lr_scheduler="cosine",
         lr_warmup_steps=2,
         max_grad_norm=0.03,
-        network_alpha=3.0,
-        subset={"num_repeats": 1, "shuffle_caption": True, "keep_tokens": 1},
+        dataset={"resolution": 64, "enable_bucket": False},
+        subset={"image_dir": str(demo / "concept"), "num_repeats": 1, **masks, **case.subset},
+        **case.config,
     )
+    if case.prior is not None:
+        with (folder / "dataset.toml").open("a") as file:
+            file.write(
+                f"[[datasets.subsets]]\nimage_dir = {json.dumps(str(demo / 'ordinary'))}\nis_reg = true\n"
+            )
     train(folder)
-    torch.testing.assert_close(losses(folder), _plain_loop(folder, base_model, 5), rtol=1e-5, atol=0)
+    torch.testing.assert_close(losses(folder), _plain_loop(folder, case, demo), rtol=1e-5, atol=0)
 
 
-def _plain_loop(folder: Path, base_model: Path, steps: int) -> list[float]:
+def _plain_loop(folder: Path, case: Case, demo: Path) -> list[float]:
     """Training as a textbook would write it: LoRA by forward hooks, AdamW and cosine by hand."""
-    from diffusers import StableDiffusionPipeline
+    from diffusers import DDPMScheduler, StableDiffusionPipeline
 
-    from lora_core.engines.diffusers import noise
-    from lora_core.engines.diffusers.batches import Plan
-    from lora_core.engines.diffusers.latents import Latents
-    from lora_core.engines.diffusers.pictures import read_pictures
     from lora_core.settings import load_run
 
     run = load_run(folder / "config.toml")
-    pipe = StableDiffusionPipeline.from_pretrained(base_model, local_files_only=True)
+    pipe = StableDiffusionPipeline.from_pretrained(BASE_DIR, local_files_only=True, dtype=torch.float32)
     pipe.unet.requires_grad_(False)
-    pictures = read_pictures(run, Ears()).training
-    latents = Latents(pipe.vae, torch.device("cpu"), cached=True)
-    latents.prepare(pictures, lambda _done: None)
-    plan = Plan(run, pictures)
-    weights = _hooked_lora(pipe.unet, run)
+    plan, latents = _same_data(run, pipe.vae)
+    weights = _hooked_lora(pipe.unet, run, case.scale)
     moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
-    kept = (
-        torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square().neg().add(1).cumprod(0)
-    )
+    kept = DDPMScheduler.from_config(pipe.scheduler.config).alphas_cumprod.double()
     found = []
-    for step in range(steps):
-        batches, first, parts = plan.batches(plan.place(step)), 0, []
-        for batch in batches:
-            drawn = noise.draw(7, step, first, (len(batch), *latents.batch(batch).latents.shape[1:]), 1000)
-            words = plan.words(plan.place(step), batch, first)
-            tokens = pipe.tokenizer(
-                words, padding="max_length", truncation=True, return_tensors="pt"
-            ).input_ids
-            alphas = kept[drawn.timesteps].view(-1, 1, 1, 1)
-            noisy = (
-                alphas.sqrt().float() * latents.batch(batch).latents
-                + (1 - alphas).sqrt().float() * drawn.noise
-            )
-            answer = pipe.unet(noisy, drawn.timesteps, pipe.text_encoder(tokens)[0].detach()).sample
-            loss = torch.nn.functional.mse_loss(answer, drawn.noise)
-            (loss / 2).backward()
+    for step in range(STEPS):
+        parts = []
+        for batch, words, values, drawn in _batches(plan, latents, run, step):
+            loss = _loss(pipe, case, kept, batch, _read(pipe, words, case.layer), values, drawn, demo)
+            (loss / case.group).backward()
             parts.append(float(loss.detach()))
-            first += len(batch)
         found.append(sum(parts) / len(parts))
-        rate = 0.01 * (step / 2 if step < 2 else 0.5 * (1 + math.cos(math.pi * (step - 2) / (steps - 2))))
+        rate = RATE * (step / 2 if step < 2 else 0.5 * (1 + math.cos(math.pi * (step - 2) / (STEPS - 2))))
         _adamw(weights, moments, step + 1, rate, clip=0.03)
     return found
 
 
-def _hooked_lora(unet: Any, run: Any) -> list[torch.Tensor]:
-    from lora_core.engines.diffusers.network import _first_down, sizes
-    from lora_core.engines.diffusers.noise import Purpose, generator
+def _same_data(run: Any, vae: Any) -> tuple[Any, Any]:
+    from lora_core.engines.diffusers.batches import Plan
+    from lora_core.engines.diffusers.latents import Latents
+    from lora_core.engines.diffusers.pictures import read_pictures
 
+    pictures = read_pictures(run, Ears()).training
+    latents = Latents(vae, torch.device("cpu"), cached=True)
+    latents.prepare(pictures, lambda _done: None)
+    return Plan(run, pictures), latents
+
+
+def _batches(
+    plan: Any, latents: Any, run: Any, step: int
+) -> Iterator[tuple[Any, list[str], torch.Tensor, Any]]:
+    from lora_core.engines.diffusers import noise
+
+    place, first = plan.place(step), 0
+    for batch in plan.batches(place):
+        values = latents.batch(batch).latents
+        yield (
+            batch,
+            plan.words(place, batch, first),
+            values,
+            noise.draw(SEED, step, first, values.shape, 1000, run.loss),
+        )
+        first += len(batch)
+
+
+def _read(pipe: Any, words: list[str], layer: int) -> torch.Tensor:
+    tokens = pipe.tokenizer(words, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    with torch.no_grad():
+        told = pipe.text_encoder(tokens, output_hidden_states=True)
+    if layer == 1:
+        return told.last_hidden_state
+    norms = [m for n, m in pipe.text_encoder.named_modules() if n.endswith("final_layer_norm")]
+    return norms[0](told.hidden_states[-layer]).detach()
+
+
+def _loss(
+    pipe: Any, case: Case, kept: torch.Tensor, batch: Any, told: Any, values: Any, drawn: Any, demo: Path
+) -> torch.Tensor:
+    noise = drawn.noise + case.offset * drawn.offset if case.offset else drawn.noise
+    alphas = kept[drawn.timesteps].view(-1, 1, 1, 1)
+    signal, level = alphas.sqrt().float(), (1 - alphas).sqrt().float()
+    answer = pipe.unet(signal * values + level * noise, drawn.timesteps, told).sample
+    target = signal * noise - level * values if case.predicts_v else noise
+    total = torch.zeros(())
+    for index, picture in enumerate(batch):
+        squares = (answer[index] - target[index]) ** 2
+        if case.masked:
+            with Image.open(demo / "masks" / picture.path.name) as image:
+                mask = torch.from_numpy(np.asarray(image.convert("L"), np.float32) / 255)
+            squares = squares * functional.adaptive_avg_pool2d(mask[None], squares.shape[1:])
+        alpha = float(alphas[index])
+        weight = case.weight(alpha / (1 - alpha))
+        if case.prior is not None and picture.subset.is_reg:
+            weight *= case.prior
+        total = total + weight * squares.mean()
+    return total / len(batch)
+
+
+def _hooked_lora(unet: Any, run: Any, scale: float) -> list[torch.Tensor]:
+    """The layers that the trainer begins with, each as a hook on its module."""
+    from lora_core.engines.diffusers.model import load_base
+    from lora_core.engines.diffusers.network import Network
+
+    base = load_base(run.model, run.precision)
+    start = Network(base, run.network, run.batch.seed).tensors()
     weights: list[torch.Tensor] = []
-    for number, name in enumerate(sizes(unet, run.network)):
-        module = unet.get_submodule(name)
-        shape = (4, *module.weight.shape[1:])
-        down = _first_down(torch.empty(shape), generator(7, Purpose.NETWORK, number)).requires_grad_()
-        up = torch.zeros(module.weight.shape[0], 4, *module.weight.shape[2:], requires_grad=True)
+    for name, module in unet.named_modules():
+        key = f"lora_unet_{name.replace('.', '_')}"
+        if f"{key}.alpha" not in start:
+            continue
+        down, up = (start[f"{key}.lora_{part}.weight"].requires_grad_() for part in ("down", "up"))
         weights += [down, up]
 
         def add(
             module: Any, inputs: Any, output: Any, down: torch.Tensor = down, up: torch.Tensor = up
         ) -> Any:
-            apply = torch.nn.functional.conv2d if down.dim() == 4 else torch.nn.functional.linear
-            return output + 3.0 / 4 * apply(apply(inputs[0], down), up)
+            apply = functional.conv2d if down.dim() == 4 else functional.linear
+            return output + scale * apply(apply(inputs[0], down), up)
 
         module.register_forward_hook(add)
+    assert len(weights) * 3 == len(start) * 2
     return weights
 
 

@@ -45,6 +45,8 @@ class Outcome:
     """Mean over the batches of the step."""
     grad_norm: Tensor
     """Before clipping."""
+    skipped: bool
+    """True when fp16 left the step out, because its gradient was too large for it."""
     lr: float
     """The rate that was used."""
 
@@ -101,12 +103,13 @@ class Learner:
         grad_norm = self._accelerator.clip_grad_norm_(self._parameters, limit)
         rate = self._rate()
         self._optimizer.step()
-        if not self._optimizer.step_was_skipped:  # fp16 leaves out a step whose gradient is too large for it
+        skipped = bool(self._optimizer.step_was_skipped)
+        if not skipped:
             self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
         if self._run.optimizer.scale_weight_norms:
             self._network.limit_norms(self._run.optimizer.scale_weight_norms)
-        return Outcome(torch.stack(losses).mean(), grad_norm, rate)
+        return Outcome(torch.stack(losses).mean(), grad_norm, skipped, rate)
 
     def _batch_loss(self, batch: Batch, place: Place, first: int) -> Tensor:
         words = self._plan.words(place, batch, first)

@@ -50,7 +50,7 @@ class StepRecord:
     lr: float
     """The rate that this step used."""
     grad_norm: float
-    """Length of the gradient before it was clipped."""
+    """Length of the gradient before it was clipped; 0 for a step that fp16 left out."""
     step_s: float
     """Seconds that the step took, samples and saves left out."""
     memory_mib: float

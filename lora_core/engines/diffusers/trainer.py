@@ -218,7 +218,8 @@ class Trainer:
         if self._unsettled is None:
             return
         (place, outcome, step_s), self._unsettled = self._unsettled, None
-        step, loss, grad_norm = place.step + 1, float(outcome.loss), float(outcome.grad_norm)
+        step, loss = place.step + 1, float(outcome.loss)
+        grad_norm = 0.0 if outcome.skipped else float(outcome.grad_norm)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise EngineError(
                 f"The training stopped at step {step}.",
