@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from lora_core.engines.diffusers.latents import Latents, Prepared, new_latents
 from lora_core.engines.diffusers.noise import Purpose, generator, normal
 from lora_core.engines.diffusers.pictures import Picture, read_pictures
 from lora_core.engines.diffusers.pixels import read_pixels
-from lora_core.errors import DatasetError, ModelError
+from lora_core.errors import DatasetError, DiskFullError, ModelError
 from lora_core.settings import RunConfig, loads_run
 
 CPU = torch.device("cpu")
@@ -248,3 +251,28 @@ def test_a_broken_picture_costs_only_itself(folder: Path, vae: Any) -> None:
         ("4.png", "The file is damaged or cut off.")
     ]
     assert latents.batch(pictures[:3]).latents.shape == (3, 4, 8, 8)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB with pictures on it and no room beside them."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs the rights of root")
+    draw(disk / "0.png", 0)
+    (disk / ".lora" / "latents").mkdir(parents=True)
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_half_written_is_left(full_disk: Path, vae: Any) -> None:
+    with pytest.raises(DiskFullError):
+        ready(run_on(full_disk, DISK), vae)
+    assert list((full_disk / ".lora" / "latents").iterdir()) == []
