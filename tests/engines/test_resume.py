@@ -21,12 +21,47 @@ EVERYTHING: dict[str, Any] = {
     "gradient_accumulation_steps": 2,
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 2,
-    "network_args": ["conv_dim=2", "conv_alpha=1.0"],
+    "network_dropout": 0.1,
+    "network_args": ["conv_dim=2", "conv_alpha=1.0", "rank_dropout=0.1", "module_dropout=0.1"],
+    "network_train_unet_only": False,
+    "text_encoder_lr": [0.001],
+    "scale_weight_norms": 1.0,
+    "cache_latents": False,  # pictures are cut and coloured anew at each use
+    "masked_loss": True,
+    "noise_offset": 0.1,
+    "noise_offset_random_strength": True,
+    "adaptive_noise_scale": 0.01,
+    "multires_noise_iterations": 4,
+    "ip_noise_gamma": 0.1,
+    "ip_noise_gamma_random_strength": True,
+    "min_snr_gamma": 5.0,
+    "loss_type": "huber",
     "sample_prompts": ["a cat --w 64 --h 64 --s 1"],
     "sample_every_n_steps": 4,
     "validate_every_n_steps": 3,
     "dataset": {"batch_size": 2, "validation_split": 0.2},
-    "subset": {"num_repeats": 4, "shuffle_caption": True, "keep_tokens": 1},
+    "subset": {
+        "num_repeats": 4,
+        "shuffle_caption": True,
+        "keep_tokens": 1,
+        "caption_dropout_rate": 0.2,
+        "caption_tag_dropout_rate": 0.2,
+        "enable_wildcard": True,
+        "token_warmup_min": 1,
+        "token_warmup_step": 5,
+        "flip_aug": True,
+        "random_crop": True,
+        "color_aug": True,
+        "alpha_mask": True,
+    },
+}
+"""The one run whose two halves must be the whole, to the last bit."""
+ROLLING: dict[str, dict[str, Any]] = {
+    "Prodigy": {"optimizer_type": "Prodigy", "learning_rate": 1.0, "optimizer_args": ["d0=0.001"]},
+    "schedule-free": {"optimizer_type": "AdamWScheduleFree", "save_every_n_steps": 1},
+    "Adafactor": {"optimizer_type": "Adafactor"},
+    "CAME": {"optimizer_type": "CAME"},
+    "Lion": {"optimizer_type": "Lion", "lr_scheduler": "rex"},
 }
 
 
@@ -75,8 +110,9 @@ def test_a_run_resumed_in_a_new_process_in_the_middle_of_an_epoch_repeats_every_
         {"mixed_precision": "bf16"},
         {"cache_latents": False, "gradient_checkpointing": True},
         {"subset": {"num_repeats": 3, "shuffle_caption": True}, "dataset": {"batch_size": 3}},
+        *ROLLING.values(),
     ],
-    ids=["bf16", "no cache", "shuffle"],
+    ids=["bf16", "no cache", "shuffle", *ROLLING],
 )
 def test_resuming_is_exact_with_each_feature(rig: Rig, train: Trained, config: dict[str, Any]) -> None:
     whole = rig.folder("whole", max_train_steps=6, **config)
