@@ -135,9 +135,10 @@ def _about_captions(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     trigger = (run.metadata.metadata_trigger_phrase or "").strip()
     if not trigger:
         return
+    own = [images for images in found.subsets if not images.subset.is_reg]
     captions = [
-        entry.caption or images.subset.class_tokens or ""
-        for images in found.subsets
+        f"{images.subset.caption_prefix or ''} {entry.caption or images.subset.class_tokens or ''}"
+        for images in own
         if images.folder is not None
         for entry in images.folder.images
     ]
@@ -145,7 +146,8 @@ def _about_captions(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     if without:
         what = f"The trigger word {trigger} is missing from {without} of {_count(len(captions), 'caption')}."
         yield _advice("metadata_trigger_phrase", what, f"Put {trigger} at the start of each caption.")
-    if any(images.subset.shuffle_caption and not images.subset.keep_tokens for images in found.subsets):
+    kept = [images.subset.keep_tokens or images.subset.keep_tokens_separator for images in own]
+    if any(images.subset.shuffle_caption and not keep for images, keep in zip(own, kept, strict=True)):
         what = f"Tags are shuffled, and so {trigger} does not stay in front."
         yield _advice("keep_tokens", what, "Set the tags that stay in front to 1.")
 

@@ -1,4 +1,4 @@
-"""Whole runs with all that the data can do: exact when resumed, and nothing learned of what is masked away."""
+"""Whole runs with all that the data can do: exact when resumed, nothing learned of what is masked away."""
 
 import json
 from pathlib import Path

@@ -119,3 +119,17 @@ def test_what_changes_a_picture_at_each_use_excludes_a_cache(mine: Path, key: st
 def test_a_weight_of_class_images_that_are_not_there_is_told(mine: Path) -> None:
     (problem,) = found(a_run(SubsetSettings(image_dir=mine), prior_loss_weight=0.5), "prior_loss_weight")
     assert problem.severity == "advice"
+
+
+def test_a_trigger_word_is_looked_for_in_the_prefix_and_not_in_class_images(
+    tmp_path: Path, mine: Path
+) -> None:
+    of_class = SubsetSettings(
+        image_dir=pictures(tmp_path / "class", {(64, 64): 2}, caption="a dog"), is_reg=True
+    )
+    words = {"metadata_trigger_phrase": "sks"}
+    without = a_run(SubsetSettings(image_dir=mine), of_class, **words)
+    (problem,) = found(without, "metadata_trigger_phrase")
+    assert "5 of 5" in problem.what
+    prefixed = a_run(SubsetSettings(image_dir=mine, caption_prefix="sks,"), of_class, **words)
+    assert found(prefixed, "metadata_trigger_phrase") == []

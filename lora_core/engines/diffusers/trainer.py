@@ -115,10 +115,14 @@ def _prepared(
     return latents
 
 
+_PLACES: Final = {"image_dir", "conditioning_data_dir"}
+"""Where things lie changes nothing; what lies there is in the content."""
+
+
 def _pictures_digest(pictures: Pictures, latents: Latents) -> str:
     """Stands for what is learned from: another picture, cut, caption or order gives another text."""
     uses = [
-        (latents.content(each), each.caption, each.dataset, each.subset.model_dump(exclude={"image_dir"}))
+        (latents.content(each), each.caption, each.dataset, each.subset.model_dump(exclude=_PLACES))
         for each in pictures.training
     ]
     return hashlib.sha256(repr(uses).encode()).hexdigest()
