@@ -52,12 +52,42 @@ def encoder(width: int, layers: int, *, projected: bool = False) -> Any:
 
 
 def tiny(family: str) -> Parts:
-    """Every block of the family at small widths; the same weights each time."""
+    """Every kind of block of the family, few of each; the same weights each time."""
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(5)
+    small: dict[str, Any] = {"block_out_channels": (32, 64), "layers_per_block": 1, "norm_num_groups": 8}
+    if family == "sd1":
+        unet = UNet2DConditionModel(
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            attention_head_dim=4,
+            cross_attention_dim=64,
+            **small,
+        )
+        return Parts(family, unet.eval(), (encoder(64, 1).eval(),))
+    unet = UNet2DConditionModel(
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        attention_head_dim=(1, 1),
+        use_linear_projection=True,
+        cross_attention_dim=192,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=6 * 256 + 128,
+        **small,
+    )
+    return Parts(family, unet.eval(), (encoder(64, 1).eval(), encoder(128, 1, projected=True).eval()))
+
+
+def whole(family: str) -> Parts:
+    """Every block of the family at small widths."""
     torch.manual_seed(5)
     if family == "sd1":
-        return Parts(family, sd1_unet((32, 32, 64, 64)).eval(), (encoder(64, 1).eval(),))
-    unet = sdxl_unet((32, 64, 64), text_width=192, pooled=128, depths=(1, 1, 1)).eval()
-    return Parts(family, unet, (encoder(64, 1).eval(), encoder(128, 1, projected=True).eval()))
+        return Parts(family, sd1_unet((32, 32, 64, 64)), (encoder(64, 1),))
+    unet = sdxl_unet((32, 64, 64), text_width=192, pooled=128, depths=(1, 1, 1))
+    return Parts(family, unet, (encoder(64, 1), encoder(128, 1, projected=True)))
 
 
 def full(family: str) -> Parts:

@@ -19,6 +19,7 @@ from network_rig import (
     sd_scripts,
     shaken,
     tiny,
+    whole,
 )
 from torch import nn
 
@@ -312,5 +313,5 @@ def test_another_alpha_is_another_network() -> None:
 
 @BOTH
 def test_every_place_has_a_name_of_its_own(family: str) -> None:
-    names = [place.key for place in places(tiny(family))]
+    names = [place.key for place in places(whole(family))]
     assert len(set(names)) == len(names)

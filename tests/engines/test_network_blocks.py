@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from network_rig import BOTH, Parts, keys, network, sd_scripts, tiny
+from network_rig import BOTH, Parts, keys, network, sd_scripts, whole
 
 from lora_core.engines.diffusers.network_blocks import block_problems, blocks_of
 from lora_core.engines.diffusers.network_places import block_number
@@ -24,7 +24,7 @@ def numbers(count: int, start: int = 0) -> str:
 def test_each_block_gets_its_own_rank_and_alpha_and_a_zero_leaves_it_out(family: str) -> None:
     count = COUNT[family]
     made = network(
-        tiny(family),
+        whole(family),
         block_dims=numbers(count),
         block_alphas=numbers(count, 1),
         conv_block_dims=numbers(count, 2),
@@ -44,19 +44,19 @@ def test_each_block_gets_its_own_rank_and_alpha_and_a_zero_leaves_it_out(family:
 
 
 def test_without_ranks_for_convolutions_the_lists_leave_them_out() -> None:
-    found = keys(network(tiny("sd1"), block_dims=numbers(25, 1)).tensors())
-    assert found == keys(network(tiny("sd1")).tensors())
+    found = keys(network(whole("sd1"), block_dims=numbers(25, 1)).tensors())
+    assert found == keys(network(whole("sd1")).tensors())
 
 
 def test_text_encoders_keep_the_one_rank() -> None:
-    made = network(tiny("sd1"), network_dim=7, block_dims=numbers(25, 1), network_train_unet_only=False)
+    made = network(whole("sd1"), network_dim=7, block_dims=numbers(25, 1), network_train_unet_only=False)
     ranks = {len(t) for name, t in made.tensors().items() if name.startswith("lora_te") and "down" in name}
     assert ranks == {7}
 
 
 @BOTH
 def test_each_block_learns_at_its_share_of_the_rate_and_one_without_has_no_layers(family: str) -> None:
-    made = network(tiny(family), down_lr_weight="0.5,0,0.25", up_lr_weight="zeros+.75", conv_dim=1)
+    made = network(whole(family), down_lr_weight="0.5,0,0.25", up_lr_weight="zeros+.75", conv_dim=1)
     groups = {group["name"]: group["lr"] for group in made.groups(OptimizerSettings(unet_lr=0.5))}
     first = 0 if family == "sd1" else 1
     assert f"unet_block{first + 1}" not in groups

@@ -127,7 +127,8 @@ def test_a_lycoris_file_loads_back_exactly_and_means_the_same_as_in_lycoris(
     assert min(differ(said, answers(theirs))) > 1e-4
 
     once_more = network(again, network_weights=path, **settings)
-    assert all(torch.equal(tensor, load_file(path)[name]) for name, tensor in once_more.tensors().items())
+    stored = load_file(path)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in once_more.tensors().items())
     assert_same(answers(again), said, rtol=0, atol=0)
 
     apply_lora(built_in, path)
