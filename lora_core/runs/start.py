@@ -11,6 +11,7 @@ from pathlib import Path
 from lora_core import engines, jobs
 from lora_core.errors import SettingsError
 from lora_core.jobs import Job
+from lora_core.models.hub import is_name
 from lora_core.settings import RunConfig, run_files
 from lora_core.workspace import Workspace
 
@@ -46,7 +47,7 @@ def start_run(
         name or run.saving.output_name,
         {
             "output_name": run.saving.output_name,
-            "base_model": workspace.relative(run.model.pretrained_model_name_or_path),
+            "base_model": _place(workspace, run.model.pretrained_model_name_or_path),
         },
         engine=engine,
         files=run_files(run),
@@ -54,6 +55,11 @@ def start_run(
         project=project,
         hashes=hashes,
     )
+
+
+def _place(workspace: Workspace, base: Path) -> str:
+    # A name on the hub is no path; made into one, it would point at a folder that never was.
+    return base.as_posix() if is_name(base) else workspace.relative(base)
 
 
 def folders_of(run: RunConfig) -> list[Path]:

@@ -81,6 +81,14 @@ def test_the_record_of_a_run_names_no_place_of_this_machine(
     assert str(ws.root) not in (job.folder / "job.json").read_text("utf-8")
 
 
+def test_the_record_of_a_run_on_a_model_of_the_hub_keeps_its_name(
+    ws: Workspace, run: RunConfig, agreeing: Any
+) -> None:
+    named = run.model.model_copy(update={"pretrained_model_name_or_path": Path("owner/tiny")})
+    job = runs.start_run(ws, run.model_copy(update={"model": named}))
+    assert read_json(job.folder / "job.json")["params"]["base_model"] == "owner/tiny"
+
+
 def test_every_error_of_the_engine_is_listed_and_nothing_is_made(
     ws: Workspace, run: RunConfig, agreeing: list[Problem]
 ) -> None:
