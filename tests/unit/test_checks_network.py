@@ -102,6 +102,14 @@ def test_a_text_rate_that_is_not_used_is_only_advice() -> None:
     assert told("advice", text_encoder_lr=(1e-5,)) == ["text_encoder_lr"]
 
 
+def test_before_blocks_with_their_own_alphas_are_trained_one_hears_that_diffusers_does_not_read_them() -> (
+    None
+):
+    blocks = {"block_dims": ",".join(["4"] * 25)}
+    assert told("advice", **blocks, block_alphas=",".join(["4"] * 25)) == []
+    assert told("advice", **blocks, block_alphas=",".join(["4"] * 24 + ["2"])) == ["block_alphas"]
+
+
 def test_before_a_dora_is_trained_one_hears_that_diffusers_leaves_a_part_out() -> None:
     assert told("advice", **LYCORIS, dora_wd=True) == ["dora_wd"]
 

@@ -152,6 +152,10 @@ def _shape(settings: NetworkSettings, info: LoraInfo) -> Iterator[Problem]:
 
 
 def _advice(settings: NetworkSettings) -> Iterator[Problem]:
+    if settings.block_alphas and len(set(settings.block_alphas.split(","))) > 1:
+        what = "diffusers does not read alphas that differ between blocks. ComfyUI, A1111 and Forge do."
+        fix = "Use one alpha and different ranks, if you draw with diffusers."
+        yield Problem(setting="block_alphas", what=what, fix=fix, severity="advice")
     if settings.network_module == LYCORIS and settings.dora_wd:
         fix = "Leave it on if you draw with one of those; else turn it off."
         yield Problem(setting="dora_wd", what=DROPS_DORA, fix=fix, severity="advice")

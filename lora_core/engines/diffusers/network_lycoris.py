@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from lycoris.config import PRESET
 from lycoris.kohya import LycorisNetworkKohya
-from lycoris.modules import LoConModule, get_module, make_module
+from lycoris.modules import LoConModule, LokrModule, get_module, make_module
 from torch import Tensor, nn
 
 from lora_core.engines.diffusers.network_places import UNET, Base, Place, text_names, text_parts, unet_names
@@ -42,6 +42,9 @@ _WHOLE_PRESET: Final[dict[str, Any]] = {
 }
 """Every entry, because LyCORIS keeps what the last preset set and the next one does not name."""
 
+_LOKR_PARTS: Final = (
+    "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"
+)  # fmt: skip
 _BLOCKS: Final = {
     "Transformer2DModel": "Transformer2DModel",
     "ResnetBlock2D": "ResnetBlock2D",
@@ -193,7 +196,8 @@ def _layer_of(place: Place, tensors: Mapping[str, Tensor]) -> Any:
     if kind is None:
         raise _unfitting(f"The layer {place.key} is of a kind that this app does not know.")
     try:
-        module = make_module(kind, values, place.key, place.module)
+        lokr = kind is LokrModule
+        module = _lokr(place, mine) if lokr else make_module(kind, values, place.key, place.module)
     except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise _unfitting(f"The layer {place.key} does not fit the base model.") from error
     if module is None or tuple(module.shape) != tuple(place.module.weight.shape):
@@ -204,6 +208,28 @@ def _layer_of(place: Place, tensors: Mapping[str, Tensor]) -> Any:
         module.wd, module.wd_on_out = True, scale.shape[0] == place.module.weight.shape[0]
         module.dora_norm_dims = place.module.weight.dim() - 1
         module.dora_scale = nn.Parameter(scale.float().clone())
+    return module
+
+
+@torch.no_grad()
+def _lokr(place: Place, tensors: Mapping[str, Tensor]) -> Any:
+    """A LoKr layer with these very parts.
+
+    LyCORIS (4.1.3) works out from the parts how a layer was cut and fails for many convolutions, and
+    for whatever was cut unevenly.
+    """
+    parts = {name: tensors.get(f"{place.key}.{name}") for name in _LOKR_PARTS}
+    rank, alpha = _rank(place.key, tensors), float(tensors[f"{place.key}.alpha"])
+    module = LokrModule(place.key, place.module, 1.0, rank, alpha)
+    for name, tensor in parts.items():
+        module._parameters.pop(name, None)
+        if tensor is not None:
+            setattr(module, name, nn.Parameter(tensor.clone()))
+    module.use_w1, module.use_w2 = parts["lokr_w1"] is not None, parts["lokr_w2"] is not None
+    module.tucker = parts["lokr_t2"] is not None
+    module.scale = 1.0 if module.use_w1 and module.use_w2 else alpha / rank
+    module.alpha.fill_(alpha)
+    module.get_weight(module.shape)  # fails if the parts make another shape
     return module
 
 
