@@ -158,7 +158,7 @@ def test_the_notes_are_true_and_in_the_forms_of_sd_scripts(trained: Path) -> Non
         "ss_num_validation_images": "1",
         "ss_learning_rate": "0.05",
         "ss_unet_lr": "None",
-        "ss_optimizer": "torch.optim.adamw.AdamW(weight_decay=0.01,betas=(0.9, 0.999),eps=1e-08)",
+        "ss_optimizer": "torch.optim.adamw.AdamW",
         "ss_base_model_version": "sd_v1",
         "ss_sd_model_name": "tiny",
         "ss_training_comment": "a note",
