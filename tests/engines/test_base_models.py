@@ -226,6 +226,39 @@ def test_a_file_with_a_weight_left_out_names_it(models: Path, tmp_path: Path) ->
         load(tmp_path / "cut.safetensors", tokenizer_cache_dir=models / "sd1" / "tokenizer")
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("unet", "conv_in.bias"), ("text_encoder", "final_layer_norm.weight"), ("vae", "quant_conv.bias")],
+)
+def test_a_folder_with_a_weight_left_out_names_it(models: Path, tmp_path: Path, part: str, name: str) -> None:
+    shutil.copytree(models / "sd1", tmp_path / "sd1")
+    (weights,) = (tmp_path / "sd1" / part).glob("*.safetensors")
+    tensors = load_file(weights)
+    del tensors[name]
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"1 of the weights of its {part} are missing, {name}"):
+        load(tmp_path / "sd1")
+
+
+def test_folders_with_the_names_of_older_libraries_load_the_same_weights(
+    models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models / "sd1", tmp_path / "sd1")
+    text = tmp_path / "sd1" / "text_encoder" / "model.safetensors"
+    older = {f"text_model.{name}": value for name, value in load_file(text).items()}
+    save_file({**older, "text_model.embeddings.position_ids": torch.arange(77)[None]}, text, {"format": "pt"})
+    vae = tmp_path / "sd1" / "vae" / "diffusion_pytorch_model.safetensors"
+    renamed = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    older = load_file(vae)
+    for new, old in renamed.items():
+        older = {
+            name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): value
+            for name, value in older.items()
+        }
+    save_file(older, vae, {"format": "pt"})
+    assert_equal(load(tmp_path / "sd1"), load(models / "sd1"))
+
+
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_a_single_file_trains_with_captions_read_once_as_with_captions_read_each_time(
     models: Path, tmp_path: Path, train: Trained, family: str

@@ -135,9 +135,22 @@ def _from_file(
 
 def _part(kind: Any, folder: Path, part: str | None, **options: Any) -> Any:
     # A pickle is never run, and nothing is fetched.
-    return kind.from_pretrained(
-        folder, subfolder=part or "", local_files_only=True, use_safetensors=True, **options
+    network, report = kind.from_pretrained(
+        folder,
+        subfolder=part or "",
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
     )
+    # The libraries fill gaps with random weights and only log it.
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"The base model {folder.name} was not loaded.",
+            why=f"{len(missing)} of the weights of its {part or 'VAE'} are missing, {missing[0]} for one.",
+            fix="Copy or download the whole folder again.",
+        )
+    return network
 
 
 def _vae(model: ModelSettings, family: Family, dtype: torch.dtype) -> Any:
