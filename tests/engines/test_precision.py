@@ -67,19 +67,12 @@ def test_weights_in_8_bits_answer_like_those_in_16_and_let_gradients_through(bas
     assert sum(weight.numel() for weight in small) > 0.8 * weights
     with torch.autocast("cpu", torch.bfloat16):
         told.requires_grad_()
-        after = unet(*inputs).sample.float()
-    after.square().mean().backward()
+        answer = unet(*inputs).sample.float()
+    answer.square().mean().backward()
+    after = answer.detach()
     assert told.grad is not None
     assert bool(told.grad.isfinite().all())
     assert float((after - before).norm() / before.norm()) < 0.2
-
-
-def test_a_dataset_smaller_than_a_batch_is_one_batch(rig: Rig, train: Trained) -> None:
-    folder = rig.folder(
-        max_train_epochs=2, dataset={"batch_size": 50, "enable_bucket": False}, subset={"num_repeats": 1}
-    )
-    train(folder)
-    assert len(losses(folder)) == 2
 
 
 @pytest.mark.gpu

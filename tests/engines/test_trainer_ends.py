@@ -43,6 +43,13 @@ def test_when_every_picture_is_cut_off_the_run_is_refused(rig: Rig, train: Train
     assert not (run / "checkpoints").exists()
 
 
+def test_a_dataset_smaller_than_a_batch_is_told_before_anything_is_loaded(rig: Rig, train: Trained) -> None:
+    ears = Ears()
+    with pytest.raises(DatasetError, match="too few pictures for one batch.*batch_size to 5"):
+        train(rig.folder(dataset={"batch_size": 6}, subset={"num_repeats": 1}), ears)
+    assert ears.phases == ["Reading the pictures"]
+
+
 def test_without_pictures_nothing_is_loaded(rig: Rig, train: Trained, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     ears = Ears()
