@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -112,6 +113,17 @@ def test_chance_depends_on_the_seat_alone_and_reading_ahead_changes_nothing(fold
             assert equal(ahead.batch([same[index] for index in part], (step, first)), expected)
     uses = [asked.batch([pictures[3]], (step, 0)).latents for step in range(6)]
     assert len({each.numpy().tobytes() for each in uses}) > 3
+
+
+@pytest.mark.parametrize("config", [DISK, NOT_KEPT])
+def test_what_the_next_step_needs_is_read_before_it_is_asked_for(folder: Path, vae: Any, config: str) -> None:
+    latents, pictures = ready(run_on(folder, f"{config}\nvae_batch_size = 1"), vae)
+    expected = [latents.batch([each], (0, index)) for index, each in enumerate(pictures)]
+    latents.expect([pictures], 0)
+    for _use, reading in latents._expected.values():
+        reading.result()
+    shutil.rmtree(folder)
+    assert all(equal(latents.batch([each], (0, n)), expected[n]) for n, each in enumerate(pictures))
 
 
 def entries(folder: Path) -> dict[str, int]:

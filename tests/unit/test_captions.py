@@ -102,3 +102,20 @@ plain_tags = st.lists(
 @given(plain_tags)
 def test_tags_survive_being_joined_and_split(tags: list[str]) -> None:
     assert captions.split_tags(captions.join_tags(tags)) == tuple(tags)
+
+
+def test_an_ending_without_its_dot_is_the_same_ending(image: Path) -> None:
+    beside(image, b"a cat", ".caption")
+    assert captions.read_caption(image, "caption") == captions.read_caption(image, ".caption") == "a cat"
+
+
+def test_all_lines_with_text_are_read_where_they_are_choices(image: Path) -> None:
+    beside(image, b"\xef\xbb\xbf one \r\n\n  \ntwo {a|b}\n")
+    assert captions.read_lines(image) == "one\ntwo {a|b}"
+
+
+def test_a_file_of_blank_lines_is_refused_and_no_file_is_none(image: Path) -> None:
+    assert captions.read_lines(image) is None
+    beside(image, b"\n  \n")
+    with pytest.raises(CaptionError, match="empty"):
+        captions.read_lines(image)

@@ -287,6 +287,14 @@ def test_what_is_written_is_in_the_types_that_sd_scripts_demands() -> None:
     assert not any(key.startswith(("save_every", "save_last", "validate")) for key in config)
 
 
+def test_beside_a_folder_of_masks_nothing_is_written_that_sd_scripts_does_not_know_there() -> None:
+    run = loads_run(MODEL + "masked_loss = true\n", IMAGES + '\nconditioning_data_dir = "masks"\n')
+    (subset,) = toml.loads(dump_dataset(run))["datasets"][0]["subsets"]
+    assert Path(subset["conditioning_data_dir"]).name == "masks"
+    assert not {"is_reg", "alpha_mask", "class_tokens"} & set(subset)
+    assert loads_run(dump_config(run), dump_dataset(run)) == run
+
+
 def test_arguments_of_an_optimizer_are_kept_whatever_their_shape() -> None:
     text = MODEL + 'optimizer_args = ["betas=(0.9,0.99,0.999)", "weight_decay=0.04", "d_coef=2.0"]\n'
     run = loads_run(text, IMAGES)
