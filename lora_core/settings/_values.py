@@ -62,9 +62,7 @@ def parsed(setting: Setting, text: str) -> Checked:
         )
     elif setting.kind in {"whole", "number", "steps_or_share"}:
         value = _number(typed, whole_only=setting.kind == "whole")
-    elif setting.kind == "pair":
-        value = [_number(part.strip(), whole_only=False) for part in typed.strip("()[]").split(",")]
-    elif setting.kind == "numbers":
+    elif setting.kind in {"pair", "numbers"}:
         value = [_number(part.strip(), whole_only=False) for part in typed.strip("()[]").split(",")]
     elif setting.kind == "paths":
         value = [line.strip() for line in typed.splitlines() if line.strip()]

@@ -86,7 +86,8 @@ class NetworkSettings(Concern):
     text_encoder_lr: NumbersValue | None = described(
         None,
         label="Learning rate of the text part",
-        what="A rate of its own for the part that reads your words. If it is empty, the learning rate is used. "
+        what="A rate of its own for the part that reads your words. If it is empty, the learning "
+        "rate is used. "
         "SDXL has two such parts: write two numbers to give each its own.",
         why="Set it lower than the rate of the image part, such as 0.00001.",
     )
@@ -130,7 +131,8 @@ class NetworkSettings(Concern):
     dim_from_weights: bool = described(
         False,
         label="Take the shape from that LoRA",
-        what="Takes rank, alpha and layers from the LoRA to go on from. The ranks set here are not used then.",
+        what="Takes rank, alpha and layers from the LoRA to go on from. The ranks set here are not "
+        "used then.",
         why="Turn it on if you do not know the shape of that file.",
     )
     base_weights: PathsValue | None = described(
@@ -184,7 +186,8 @@ class NetworkSettings(Concern):
     down_lr_weight: str | None = described(
         None,
         label="Rates on the way down",
-        what="How much of the rate each of the first blocks gets, with commas between. SD 1.x has 12 of them, "
+        what="How much of the rate each of the first blocks gets, with commas between. SD 1.x has "
+        "12 of them, "
         "SDXL has 9. A curve works too: sine, cosine, linear, reverse_linear or zeros.",
         why="Use it if you follow a recipe that names each block.",
         level="expert",

@@ -159,7 +159,7 @@ def differ(first: list[Tensor], second: list[Tensor]) -> list[float]:
 
 @contextmanager
 def sd_scripts() -> Iterator[ModuleType]:
-    """`networks.lora` of the checkout that LORA_SD_SCRIPTS names, without the packages it does not need here."""
+    """`networks.lora` of the checkout that LORA_SD_SCRIPTS names, without what it does not need here."""
     checkout = os.environ["LORA_SD_SCRIPTS"]
     utilities = ModuleType("library.utils")
     utilities.setup_logging = lambda *_args, **_options: None  # type: ignore[attr-defined]  # made here
