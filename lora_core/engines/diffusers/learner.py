@@ -132,7 +132,10 @@ class Learner:
         )
 
     def _read(self, words: list[str]) -> Conditioning:
-        return self.texts.trained(words) if self._network.trains_text else self.texts(words)
+        if not self._network.trains_text:
+            return self.texts(words)
+        with self._accelerator.autocast():
+            return self.texts.trained(words)
 
     def _predicted(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, texts: Conditioning, size_ids: Tensor
