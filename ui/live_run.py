@@ -12,7 +12,7 @@ from lora_core import jobs, runs
 from lora_core.jobs import Job, Status
 from lora_core.runs import Curve
 from lora_core.workspace import Workspace
-from ui import charts, feedback, layout, now, pictures, state
+from ui import charts, feedback, layout, now, pictures, run_actions, state
 from ui.charts import Line
 from ui.thumb_routes import sample_url
 
@@ -22,17 +22,26 @@ SILENT_S: Final = 30.0
 """After so long without a new figure a sentence says so."""
 
 
-def draw(ws: Workspace, job: Job) -> None:
-    """The run. Its figures are read again every 3 seconds until it has ended or updates are paused."""
-    live = not jobs.status(ws, job.id).ended
+def draw(ws: Workspace, job: Job, drawn: Status) -> None:
+    """The run. Its figures are read again every 3 seconds until it has ended or updates are paused.
+
+    `drawn` is the status that the rest of the page was drawn from. When another button fits, because the run
+    went on to another state or another tab acted on it, the whole page is drawn again.
+    """
+    offered = run_actions.offer(drawn)
+    live = not drawn.ended or offered == "wait"
     paused = state.updates_paused(ws)
+
+    def look() -> Status:
+        status = jobs.status(ws, job.id)
+        if run_actions.offer(status) != offered:
+            st.rerun()
+        return status
 
     # The interval is fixed when the fragment is defined: after it is known whether anything can change.
     @st.fragment(run_every=REFRESH_S if live and not paused else None)
     def panel() -> None:
-        status = jobs.status(ws, job.id)
-        if live and status.ended:
-            st.rerun()  # the buttons outside of this part must show the end too
+        status = look()
         with feedback.user_errors():
             _state(job, status)
             _figures(job)
@@ -41,6 +50,8 @@ def draw(ws: Workspace, job: Job) -> None:
             _log(ws, job, status)
 
     panel()
+    if offered == "go on":  # all figures stand, but somebody may go on with it in another tab
+        st.fragment(run_every=None if paused else REFRESH_S)(look)()
 
 
 def _state(job: Job, status: Status) -> None:
