@@ -17,7 +17,8 @@ from ui.charts import Line
 from ui.thumb_routes import sample_url
 
 REFRESH_S: Final = 3.0
-LOG_LINES: Final = 200
+LOG_LINES: Final = 50
+"""The newest lines; on a phone 200 would be a page as long as forty windows."""
 SILENT_S: Final = 30.0
 """After so long without a new figure a sentence says so."""
 
@@ -63,8 +64,8 @@ def _state(job: Job, status: Status) -> None:
         if status.state in {"failed", "lost"}:
             feedback.problem(name, why=cause, fix=fix)
         else:
-            feedback.care(f"{cause} {fix}".strip(), title=name)
-    elif status.state in {"stopping", "pausing"}:
+            feedback.note(f"{cause} {fix}".strip(), title=name)
+    elif now.ending(status):
         # Not the job's own message: that counts seconds down, and a countdown is pressure.
         st.write(f"{name} It ends as soon as that is done, at the latest in about a minute.")
     else:
@@ -75,9 +76,9 @@ def _state(job: Job, status: Status) -> None:
 def progress_text(job: Job, status: Status) -> str:
     """Done, total, rate and time left, in one line: `120 of 400 steps done. 5.2 steps a second. …`"""
     parts = [now.step_words(job, status)]
-    if not status.ended:
-        if status.phase:
-            parts.insert(0, feedback.spoken(status.phase))
+    if status.phase and not status.ended:
+        parts.insert(0, feedback.spoken(status.phase))
+    if not status.ended and not now.ending(status):
         if status.steps_per_s:
             parts.append(rate(status.steps_per_s))
         parts.append(now.time_left(status))
@@ -130,6 +131,7 @@ def _figures(job: Job) -> None:
         [Line(name="Learning rate", steps=shown.steps, values=shown.lr)],
         sentence=charts.change("The learning rate", curve.lr, steps=curve.steps[-1]),
         y_title="Learning rate",
+        from_zero=True,
         key=f"rate_{job.id}",
         table="The learning rate in numbers",
     )
@@ -183,4 +185,6 @@ def _log(ws: Workspace, job: Job, status: Status) -> None:
                 st.write("These lines tell the cause:")
                 st.code(status.end.evidence, language=None, wrap_lines=True)
             lines = jobs.log_tail(ws, job.id, LOG_LINES)
+            st.write(f"The newest lines, at most {LOG_LINES}. All of them are in this file:")
+            st.code(str(job.log), language=None, wrap_lines=True)
             st.code("\n".join(lines) or "Nothing was printed.", language=None, wrap_lines=True)

@@ -65,7 +65,7 @@ def for_run(ws: Workspace, job: Job, status: Status) -> None:
         elif offered == "force":
             _force(ws, job, status)
         elif offered == "go on":
-            _resume(ws, job)
+            _resume(ws, job, failed=status.state == "failed")
         elif offered == "look" and st.button(
             "Look at the finished LoRA", key="to_loras", icon=icons.GO, type="primary"
         ):
@@ -88,13 +88,15 @@ def _force(ws: Workspace, job: Job, status: Status) -> None:
     saved = status.saved.step if status.saved else 0
     lost = f"the steps since step {saved}" if saved else "all steps"
     feedback.note("The training was asked to stop. It saves what it has learned, then it ends.")
-    st.caption(f"If you cannot wait, end it at once. Then {lost} are lost.")
-    if st.button("End it now without saving", key=f"force_{job.id}", icon=icons.FORCE):
-        jobs.stop(ws, job.id, force=True)
-        st.rerun()
+    # Not where the stop button was a moment ago: the second press of a quick hand would lose what is learned.
+    with st.expander("If it takes too long"):
+        st.write(f"You can end it at once. Then {lost} are lost.")
+        if st.button("End it now without saving", key=f"force_{job.id}", icon=icons.FORCE):
+            jobs.stop(ws, job.id, force=True)
+            st.rerun()
 
 
-def _resume(ws: Workspace, job: Job) -> None:
+def _resume(ws: Workspace, job: Job, *, failed: bool) -> None:
     states = jobs.states(ws, job.id)
     if states:
         label = f"Go on from step {states[0].step}"
@@ -102,6 +104,8 @@ def _resume(ws: Workspace, job: Job) -> None:
     else:
         label = "Start this training again"
         st.caption("No state was saved, so it starts from the beginning.")
+    if failed:
+        st.caption("It keeps its settings. To change settings, start a new training.")
     if st.button(label, key=f"resume_{job.id}", icon=icons.RESUME, type="primary"):
         if jobs.status(ws, job.id).resumable:  # or another tab was quicker, and it goes on already
             jobs.resume(ws, job.id)

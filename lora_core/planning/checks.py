@@ -119,13 +119,18 @@ def _about_captions(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     trigger = (run.metadata.metadata_trigger_phrase or "").strip()
     if not trigger:
         return
-    captions = [
-        entry.caption or images.subset.class_tokens or ""
+    folders = [
+        [
+            trigger.casefold() in (entry.caption or images.subset.class_tokens or "").casefold()
+            for entry in held
+        ]
         for images in found.subsets
-        if images.folder is not None
-        for entry in images.folder.images
+        if images.folder is not None and (held := images.folder.images)
     ]
-    without = sum(trigger.casefold() not in caption.casefold() for caption in captions)
+    # A folder beside others without one such caption holds ordinary pictures, on purpose.
+    named = [folder for folder in folders if any(folder)] or folders
+    captions = [says for folder in named for says in folder]
+    without = captions.count(False)
     if without:
         what = f"The trigger word {trigger} is missing from {without} of {_count(len(captions), 'caption')}."
         yield _advice("metadata_trigger_phrase", what, f"Put {trigger} at the start of each caption.")

@@ -125,7 +125,8 @@ def test_a_training_is_stopped_and_gone_on_with_by_keyboard_and_two_tabs_tell_th
             tab.keyboard.press("Enter")
         for tab in tabs:
             says(tab, "Training “demo” is stopping and saving.")
-            button(tab, "End it now without saving")
+            expect(tab.get_by_text("If it takes too long")).to_be_visible(timeout=LOADING_MS)
+            expect(tab.get_by_role("button", name="End it now without saving")).to_be_hidden()
     for tab in tabs:
         says(tab, "Training “demo” was stopped at")
     at = steps_on_disk(job)[-1]

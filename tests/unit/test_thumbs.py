@@ -116,6 +116,18 @@ def test_a_thumbnail_is_served_to_be_kept_and_by_this_person_only(client: TestCl
     assert answer.content == thumb_path(folder, digest).read_bytes()
 
 
+def test_a_folder_in_a_dataset_has_thumbnails_and_nothing_beside_it_has(
+    client: TestClient, folder: Path
+) -> None:
+    inner = folder / "odd name & more"
+    inner.mkdir()
+    Image.new("RGB", (40, 30)).save(inner / "one.png")
+    digest = indexed(inner, "one.png")
+    assert client.get(thumb_url(f"{folder.name}/{inner.name}", digest)).status_code == 200
+    for other in ("none", "%2e%2e", ".lora", "."):
+        assert client.get(f"/thumbs/{folder.name}/{other}/{digest}.webp").status_code == 404
+
+
 def test_samples_and_previews_are_served_by_their_names(client: TestClient, workspace: Workspace) -> None:
     samples = workspace.jobs / "job 1" / "samples"
     samples.mkdir(parents=True)
