@@ -157,7 +157,8 @@ def test_a_pipe_with_the_name_of_a_lora_holds_nobody(tmp_path: Path) -> None:
     ws = Workspace.open(tmp_path)
     os.mkfifo(ws.loras / "pipe.safetensors")
     (found,) = list_finished(ws)
-    assert found.problem is not None and found.problem.why == "It is not a file."
+    assert found.problem is not None
+    assert found.problem.why == "It is not a file."
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
