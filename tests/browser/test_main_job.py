@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from app_server import AppServer, drawn
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from lora_core import jobs, loras
-from lora_core.demo import demo_run
+from lora_core.demo import SAMPLE_PROMPTS, TRIGGER, demo_run
+from lora_core.demo.judge import judge
 from lora_core.workspace import Workspace
 
 Visit = Callable[..., Page]
@@ -23,6 +25,15 @@ def steps_on_disk(server: AppServer) -> list[int]:
     (file,) = (server.workspace / "jobs").glob("*/progress.jsonl")
     records = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.endswith("}")]
     return [record["step"] for record in records if "loss" in record]
+
+
+def concepts(server: AppServer, *, step: int) -> int:
+    """How many samples of a step show the concept."""
+    found = [
+        judge(Image.open(path)) for path in (server.workspace / "jobs").glob(f"*/samples/*_{step:06d}_*.png")
+    ]
+    assert len(found) == len(SAMPLE_PROMPTS)
+    return sum(verdict.shape == TRIGGER for verdict in found)
 
 
 def points(page: Page, more_than: int, timeout_ms: float) -> int:
@@ -78,6 +89,8 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     losses = page.evaluate("() => document.querySelector('.js-plotly-plot').data[1].y")
     assert losses[-1] < losses[0], "the smoothed loss did not fall"
     assert page.locator(".pictures figure").count() >= 4 * 4
+    assert concepts(server, step=0) == 0, "the base alone drew the concept"
+    assert concepts(server, step=TOTAL) > 0, "the concept is in none of the last samples"
 
     page.get_by_role("button", name="Look at the finished LoRA").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Utilities")
