@@ -15,14 +15,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-from playwright.sync_api import Browser, Page, sync_playwright
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.machine import ROOT
 from benchmarks.record import Measurement, emit, tell
 from benchmarks.server import Server, serving
 from launcher.browser import installed_browser, named_browser
+
+if TYPE_CHECKING:  # the list of benchmarks needs no browser
+    from playwright.sync_api import Browser, Page
 
 TARGET_S: Final = 2.5
 TARGET_MB: Final = 300.0
@@ -61,6 +62,8 @@ class _Seen:
 
 
 def run(options: argparse.Namespace) -> None:
+    from playwright.sync_api import sync_playwright
+
     app, other = _Seen(), _Seen()
     with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = named_browser(os.environ) or installed_browser(os.environ)
@@ -92,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
-def _look(browser: Browser, script: Path, seen: _Seen, go_on: Callable[[Server, Page], None]) -> None:
+def _look(browser: "Browser", script: Path, seen: _Seen, go_on: Callable[[Server, "Page"], None]) -> None:
     """One fresh server and one fresh visitor."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -110,11 +113,11 @@ def _look(browser: Browser, script: Path, seen: _Seen, go_on: Callable[[Server, 
             context.close()
 
 
-def _every_page(server: Server, page: Page) -> None:
+def _every_page(server: Server, page: "Page") -> None:
     for name in _PAGES:
         page.goto(f"{server.address}/{name}")
         page.wait_for_function(_IDLE)
 
 
-def _no_more_pages(server: Server, page: Page) -> None:
+def _no_more_pages(server: Server, page: "Page") -> None:
     """The alternative has one page."""

@@ -25,7 +25,7 @@ class LiveBytes(TorchDispatchMode):
     """Counts the storages that operations inside it make."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has not typed it
         self.now = 0
         self.peak = 0
         self._known: dict[int, weakref.ref[Any]] = {}

@@ -61,7 +61,12 @@ def _cpu() -> str:
 
 
 def _torch() -> dict[str, Any]:
-    # Asked in another process: importing torch here would cost memory and time that belong to nobody.
+    if "torch" in sys.modules:
+        import torch
+
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        return {"torch": torch.__version__, "threads": torch.get_num_threads(), "gpu": gpu}
+    # Asked in another process: torch in this one would take memory and time from what is measured.
     asked = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         return {"torch": None, "threads": None, "gpu": None}

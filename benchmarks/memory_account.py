@@ -132,8 +132,7 @@ def _step(family: Family, size: int, options: argparse.Namespace, *, checkpointi
     from benchmarks.bare_loop import inputs
     from benchmarks.live_bytes import counting, made_fake, norms_as_on_cuda
 
-    with torch.device("meta"):
-        unet = _unet(family, options, checkpointing=checkpointing)
+    unet = _unet(family, options, checkpointing=checkpointing)
     with counting() as live:
         made_fake(unet)
         norms_as_on_cuda(unet)
@@ -165,15 +164,17 @@ def _step(family: Family, size: int, options: argparse.Namespace, *, checkpointi
 
 
 def _unet(family: Family, options: argparse.Namespace, *, checkpointing: bool) -> Any:
-    """The UNet in bfloat16 with its LoRA, on torch's default device."""
+    """The UNet in bfloat16 with its LoRA, without memory yet."""
+    import torch
     from diffusers import UNet2DConditionModel
 
     from benchmarks.bare_loop import add_lora
 
-    unet = UNet2DConditionModel(**sizes(family, tiny=options.tiny).unet)
-    for weight in unet.parameters():
-        weight.data = weight.data.bfloat16()
-    add_lora(unet, options.rank)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**sizes(family, tiny=options.tiny).unet)
+        for weight in unet.parameters():
+            weight.data = weight.data.bfloat16()
+        add_lora(unet, options.rank)
     if checkpointing:
         unet.enable_gradient_checkpointing()
     return unet.train()
@@ -206,12 +207,12 @@ def _on_the_gpu(
     card = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, TARGETS_MB[family] * 1e6 / card))
     torch.cuda.reset_peak_memory_stats()
-    with torch.device("cuda"):
-        unet = _unet(family, options, checkpointing=True)
+    unet = _unet(family, options, checkpointing=True).to_empty(device="cuda")
+    for weight in unet.parameters():
+        torch.nn.init.normal_(weight, std=0.02)
     trained = [weight for weight in unet.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
     latents, told = inputs(unet, options.batch, size, "cuda")
-    torch.cuda.reset_peak_memory_stats()  # weights were made in float32; a trainer loads them in bf16
     for _ in range(_STEPS):
         _learn(_loss(unet, latents, told, "cuda"), optimizer)
     return Measurement(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from benchmarks.machine import ROOT
 
@@ -68,17 +68,17 @@ def watched(
         stderr=subprocess.STDOUT,
         start_new_session=True,  # a Ctrl-C here ends it once, below, and not halfway
     )
+    output = cast("IO[bytes]", process.stdout)  # a pipe was asked for above
     overdue = threading.Timer(timeout_s, _kill_session, [process.pid])
     overdue.start()
     try:
-        if process.stdout is None:
-            raise AssertionError("a pipe was asked for")
-        lines = list(_lines(process.stdout))
+        lines = list(_lines(output))
         # wait4 and not Popen.wait: it alone tells the peak memory of this one process.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:
         overdue.cancel()
+        output.close()
         if process.returncode is None:
             _kill_session(process.pid)
             process.wait()

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
                 tell(f"{case.name}: nothing could be measured.")
                 continue
             settings = {key: getattr(options, key) for key in ("tiny", "steps", "warmup", "rounds")}
-            for figure in _figures(options.warmup, gpu=gpu):
+            for figure in figures(options.warmup, gpu=gpu):
                 for measurement in turns.measurements(figure, settings):
                     emit(measurement)
 
@@ -85,7 +85,7 @@ def cases(options: argparse.Namespace, *, gpu: bool) -> Iterator[Case]:
                 )
 
 
-def _take_turns(case: Case, options: argparse.Namespace, folder: Path) -> "_Turns":
+def _take_turns(case: Case, options: argparse.Namespace, folder: Path) -> "Turns":
     """Every trainer in each round, one after the other."""
     base = (options.models or folder) / f"{case.family}{'-tiny' if options.tiny else ''}"
     write_base(base, case.family, tiny=options.tiny)
@@ -112,7 +112,7 @@ def _take_turns(case: Case, options: argparse.Namespace, folder: Path) -> "_Turn
             tell(f"{case.name}, round {number + 1} of {options.rounds}, {name}: {_words(seen)}")
     for reason in reasons.values():
         tell(reason)
-    return _Turns(case, found, reasons)
+    return Turns(case, found, reasons)
 
 
 def _words(seen: Timed) -> str:
@@ -130,7 +130,7 @@ class _Figure(NamedTuple):
     """The least ratio that is aimed at, for each alternative."""
 
 
-def _figures(warmup: int, *, gpu: bool) -> Iterator[_Figure]:
+def figures(warmup: int, *, gpu: bool) -> Iterator[_Figure]:
     yield _Figure(
         "training_step",
         "end of one step to the end of the next",
@@ -163,7 +163,7 @@ def _figures(warmup: int, *, gpu: bool) -> Iterator[_Figure]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turns:
+class Turns:
     """What the trainers took for one case."""
 
     case: Case
