@@ -5,6 +5,7 @@ The app is really started, by start.py in a process of its own, in the environme
 
 import contextlib
 import http.client
+import http.server
 import os
 import platform
 import queue
@@ -269,6 +270,59 @@ def test_a_second_start_gives_the_link_of_the_running_app(started: tuple[Start, 
     assert again.returncode == 0
     assert "The app is running already." in again.stdout
     assert link in again.stdout
+
+
+def test_a_second_start_does_not_claim_to_open_the_running_app_to_others(started: tuple[Start, str]) -> None:
+    start, _ = started
+    again = start.run("--listen")
+    assert again.returncode == 1
+    assert "was not opened to other computers" in again.stderr
+    assert "start it again with --listen" in again.stderr
+
+
+def test_a_second_start_with_share_opens_the_tunnel(started: tuple[Start, str], tmp_path: Path) -> None:
+    start, _ = started
+    cloudflared = tmp_path / "cloudflared"
+    cloudflared.write_text("#!/bin/sh\necho https://made-up-name.trycloudflare.com\n", "utf-8")
+    cloudflared.chmod(0o755)
+    again = subprocess.run(
+        start.command("--share"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert "The public link: https://made-up-name.trycloudflare.com/?token=" in again.stdout
+
+
+def test_the_token_is_not_sent_to_another_program_that_has_the_port(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+            self.send_response(303)  # as the app would
+            self.send_header("Set-Cookie", "a=b")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the test looks at what was heard."""
+
+    stand_in_environment(tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        port = other.server_address[1]
+        place = ["--env", str(tmp_path / "env"), "--workspace", str(tmp_path / "ws"), "--port", str(port)]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "start.py"), *place, "--no-browser"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        other.shutdown()
+    assert done.returncode == 1
+    assert f"Port {port} is in use already" in done.stderr
+    assert heard == []
 
 
 def test_link_shows_the_same_link_alone(started: tuple[Start, str]) -> None:
