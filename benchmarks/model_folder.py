@@ -5,9 +5,11 @@ configurations are those of the published models; the vocabulary is the demo's, 
 the table of token embeddings.
 
 Covered: Stable Diffusion 1.x and SDXL whole, and both in tiny for trying the benchmarks. Not
-covered: weights that draw anything. This module loads torch only when it writes a folder.
+covered: weights that draw anything. This module loads torch only when it writes a folder; run as
+`python -m benchmarks.model_folder FOLDER sd1`, it does so in a process that gives the memory back.
 """
 
+import argparse
 import json
 import shutil
 from collections.abc import Callable
@@ -215,3 +217,16 @@ def write_pictures(folder: Path, count: int, size: int) -> None:
         picture = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
         picture.save(folder / f"{number:03}.png")
         (folder / f"{number:03}.txt").write_text(f"a red circle, picture {number}\n", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.model_folder")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("family", choices=("sd1", "sdxl"))
+    parser.add_argument("--tiny", action="store_true")
+    options = parser.parse_args()
+    write_base(options.folder, options.family, tiny=options.tiny)
+
+
+if __name__ == "__main__":
+    main()

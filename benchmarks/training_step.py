@@ -10,6 +10,7 @@ sd-scripts takes part where LORA_SD_SCRIPTS names a checkout. Not covered: how w
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks.machine import machine
-from benchmarks.model_folder import Family, write_base, write_pictures
-from benchmarks.processes import CannotMeasureError
+from benchmarks.model_folder import Family, write_pictures
+from benchmarks.processes import CannotMeasureError, watched
 from benchmarks.record import UNAVAILABLE, Measurement, Unit, emit, tell
 from benchmarks.trainers import BARE, OURS, SD_SCRIPTS, Case, Dtype, Place, Timed, bare, ours, sd_scripts
 
@@ -88,7 +89,10 @@ def cases(options: argparse.Namespace, *, gpu: bool) -> Iterator[Case]:
 def _take_turns(case: Case, options: argparse.Namespace, folder: Path) -> "Turns":
     """Every trainer in each round, one after the other."""
     base = (options.models or folder) / f"{case.family}{'-tiny' if options.tiny else ''}"
-    write_base(base, case.family, tiny=options.tiny)
+    if not base.is_dir():
+        tell(f"Writing a base model of random weights, {case.family} …")
+        command = [sys.executable, "-m", "benchmarks.model_folder", base, case.family]
+        watched([*command, *["--tiny"] * options.tiny])
     pictures = folder / "pictures" / str(case.batch) / str(case.size)
     if not pictures.is_dir():
         write_pictures(pictures, 2 * case.batch, case.size)
