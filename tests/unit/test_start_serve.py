@@ -94,7 +94,20 @@ def test_a_port_that_does_not_exist_is_refused(port: str, capsys: pytest.Capture
     with pytest.raises(SystemExit) as caught:
         read("--port", port)
     assert caught.value.code == 2
-    assert "--port" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--port" in told
+    assert f"a port is a number from 1 to 65535, and this is '{port}'" in told
+
+
+@pytest.mark.parametrize("port", ["0", "99999", "web"])
+def test_a_port_of_the_environment_that_does_not_exist_is_refused_as_well(
+    port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LORA_PORT", port)
+    with pytest.raises(SystemExit):
+        read()
+    assert "a port is a number" in capsys.readouterr().err
+    assert read("--port", "9000").port == 9000
 
 
 def test_options_of_pytest_are_passed_on() -> None:
