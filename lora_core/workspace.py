@@ -163,8 +163,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Replace `path` with `record` as readable JSON."""
-    write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    """Replace `path` with `record` as readable JSON; any text reads back the same."""
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    # POSIX paths are bytes: one that is no UTF-8 holds letters that only JSON's own escapes can write.
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path, *, newest_format: int | None = None) -> dict[str, Any]:

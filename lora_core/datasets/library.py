@@ -10,7 +10,7 @@ Covered: names, folders, the folders of pictures in one, the newest one. Not cov
 import os
 from pathlib import Path
 
-from lora_core.datasets.images import SUFFIXES
+from lora_core.datasets.images import SUFFIXES, is_text
 from lora_core.errors import DatasetError
 from lora_core.workspace import Workspace
 
@@ -20,10 +20,15 @@ def dataset_names(workspace: Workspace) -> tuple[str, ...]:
     try:
         with os.scandir(workspace.datasets) as entries:
             return tuple(
-                sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+                sorted(entry.name for entry in entries if _can_be_one(entry.name) and entry.is_dir())
             )
     except FileNotFoundError:
         return ()
+
+
+def _can_be_one(name: str) -> bool:
+    # A name of bytes that are no text would end every page that lists it.
+    return not name.startswith(".") and is_text(name)
 
 
 def dataset_folder(workspace: Workspace, name: str) -> Path:

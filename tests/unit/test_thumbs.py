@@ -88,6 +88,8 @@ def test_datasets_are_the_visible_folders(workspace: Workspace, folder: Path) ->
     (workspace.datasets / ".import-1").mkdir()
     (workspace.datasets / "notes.txt").write_text("x", "utf-8")
     (workspace.datasets / "a").mkdir()
+    if os.name != "nt":
+        (workspace.datasets / os.fsdecode(b"caf\xe9")).mkdir()  # no page could show this name
     os.utime(folder, (1, 1))
     assert dataset_names(workspace) == ("a", folder.name)
     assert newest_dataset(workspace) == "a"
