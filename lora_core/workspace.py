@@ -40,7 +40,14 @@ class Workspace:
             WorkspaceError: the folder cannot be made or written to.
         """
         chosen = root or Path(os.environ.get("LORA_WORKSPACE") or APP_ROOT / "workspace")
-        workspace = cls(chosen.expanduser().resolve())
+        try:
+            workspace = cls(chosen.expanduser().resolve())
+        except (RuntimeError, ValueError) as error:  # `~nobody`, or a sign that no path can have
+            raise WorkspaceError(
+                f"The workspace folder {chosen} could not be made.",
+                why="There is no such user on this computer, or the name has a sign that no path can have.",
+                fix="Choose another folder with --workspace, or with LORA_WORKSPACE.",
+            ) from error
         try:
             for folder in workspace.folders():
                 folder.mkdir(parents=True, exist_ok=True)

@@ -392,9 +392,13 @@ def test_a_usage_error_is_bad_input_without_a_traceback(capsys: Any) -> None:
         assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_workspace_that_cannot_be_made_is_bad_input(tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("name", ["file", "~nobody-of-this-name/w", "a\0b"])
+def test_a_workspace_that_cannot_be_made_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x", "utf-8")
-    assert cli.main(["jobs", "--workspace", str(tmp_path / "file"), "--json"]) == 2
+    assert cli.main(["jobs", "--workspace", name, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["fix"]
 
 

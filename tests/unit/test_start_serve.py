@@ -87,6 +87,7 @@ def test_relative_folders_are_meant_from_where_the_command_is_given(
     monkeypatch.chdir(tmp_path)
     asked = read("--env", "e", "--workspace", "w")
     assert (asked.env, asked.workspace) == (tmp_path / "e", tmp_path / "w")
+    assert read("--env", "~nobody-of-this-name/e").env == tmp_path / "~nobody-of-this-name" / "e"
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "web"])
