@@ -98,10 +98,10 @@ def _take_turns(case: Case, options: argparse.Namespace, folder: Path) -> "Turns
         write_pictures(pictures, 2 * case.batch, case.size)
     found: dict[str, list[Timed]] = {}
     reasons: dict[str, str] = {}
-    if options.tiny:
-        reasons[SD_SCRIPTS] = "sd-scripts is left out: its UNet has one size."
     names = {"ours": OURS, "bare": BARE, "sd-scripts": SD_SCRIPTS}
     chosen = [names[name] for name in options.only or names]
+    if options.tiny and SD_SCRIPTS in chosen:
+        reasons[SD_SCRIPTS] = "sd-scripts is left out: its UNet has one size."
     for number in range(options.rounds):
         for name in chosen:
             if name in reasons:
@@ -190,7 +190,7 @@ class Turns:
             if other in self.found:
                 told = True
                 yield self._against(figure, other, settings)
-            elif other in self.reasons and other in figure.ratios:
+            elif other in self.reasons and other in figure.ratios and self.subject == OURS:
                 told = True
                 left_out = {"left_out": other, "why": self.reasons[other]}
                 yield self._against(figure, UNAVAILABLE, settings | left_out, figure.ratios[other])
