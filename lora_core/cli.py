@@ -5,7 +5,6 @@ command is a thin call of the package that does the work. docs/commands.md says 
 Not covered: the app (`python3 start.py`).
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -73,8 +72,7 @@ def _tell_error(error: LoraError, *, as_json: bool) -> None:
 
 
 def _print_json(record: dict[str, Any] | list[dict[str, Any]]) -> None:
-    # ASCII: a name may hold what the encoding of a pipe, or any encoding, cannot write.
-    print(json.dumps(record, default=str), flush=True)
+    print(cli_text.json_text(record), flush=True)
 
 
 # --- starting -----------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ themselves (see cli.py).
 """
 
 import errno
+import json
+import math
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -52,6 +54,23 @@ def record(ws: Workspace, job: Job, status: Status) -> dict[str, Any]:
         "result": str(ws.absolute(end.result)) if end and end.result else None,
         **{key: str(path) if path.exists() else None for key, path in places.items()},
     }
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON that every reader takes.
+
+    ASCII, because a name may hold what the encoding of a pipe, or any encoding, cannot write. Infinite numbers
+    and those that are none become null, because JSON has no word for them.
+    """
+    return json.dumps(_finite(value), default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def record_lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -95,6 +95,15 @@ def test_the_record_of_a_job_has_its_state_and_step(
     assert record["end"]["fix"] == "Free some space."
 
 
+def test_a_loss_that_is_not_a_number_is_null_in_json(ws: Workspace, run: Callable[..., Any]) -> None:
+    job = a_job(ws, "failed", loss=float("nan"), steps_per_s=float("inf"))
+    for arguments in (["jobs", "show", job.id, "--json"], ["jobs", "--json"]):
+        printed = run(*arguments)[1]
+        found = json.loads(printed, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+        record = found[0] if isinstance(found, list) else found
+        assert (record["loss"], record["steps_per_s"]) == (None, None)
+
+
 def test_the_text_about_a_job_has_cause_and_fix(
     ws: Workspace, run: Callable[..., tuple[int, str, str]]
 ) -> None:
