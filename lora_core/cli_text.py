@@ -59,8 +59,8 @@ def record(ws: Workspace, job: Job, status: Status) -> dict[str, Any]:
 def json_text(value: Any) -> str:
     """`value` as JSON that every reader takes.
 
-    ASCII, because a name may hold what the encoding of a pipe, or any encoding, cannot write. Infinite numbers
-    and those that are none become null, because JSON has no word for them.
+    ASCII, because a name may hold what the encoding of a pipe, or any encoding, cannot write. Infinite
+    numbers and those that are none become null, because JSON has no word for them.
     """
     return json.dumps(_finite(value), default=str, allow_nan=False)
 

@@ -163,8 +163,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
     Raises:
         DiskFullError: the disk is full; `path` is as it was.
+        WorkspaceError: the text holds a file name that is no text; `path` is as it was.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        data = content.encode("utf-8") if isinstance(content, str) else content
+    except UnicodeEncodeError as error:
+        raise WorkspaceError(
+            f"The file {path.name} was not saved.",
+            why="It would hold the name of a file or folder that is not UTF-8 text.",
+            fix="Rename that file or folder, then do it again.",
+        ) from error
     with replacing(path) as part:
         part.write_bytes(data)
 

@@ -433,6 +433,25 @@ def test_a_full_disk_is_called_one(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX alone")
+def test_a_run_in_a_folder_whose_name_is_no_text_is_told_and_leaves_nothing(
+    tmp_path: Path, pictures: Path, ws: Workspace, capsys: Any
+) -> None:
+    from lora_core.demo import BASE_DIR
+
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    pictures.rename(odd / "pictures")
+    (odd / "dataset.toml").write_text(
+        '[[datasets]]\nresolution = 64\nmin_bucket_reso = 64\n[[datasets.subsets]]\nimage_dir = "pictures"\n',
+        "utf-8",
+    )
+    (odd / "config.toml").write_text(f"pretrained_model_name_or_path = '{BASE_DIR}'\n", "utf-8")
+    assert cli.main(["train", str(odd / "config.toml"), "--detach", "--workspace", str(ws.root)]) == 2
+    assert "not UTF-8 text" in capsys.readouterr().err
+    assert list(ws.jobs.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX alone")
 def test_names_that_the_terminal_cannot_write_stop_no_command(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xe6\x97\xa5")
     environ = {**os.environ, "PYTHONIOENCODING": "ascii", "LORA_WORKSPACE": str(tmp_path)}
