@@ -262,6 +262,16 @@ def test_a_stop_overrules_a_pause_and_force_overrules_a_stop(ws: Workspace) -> N
     assert (asked.force, asked.grace_s) == (True, control.FORCE_GRACE_S)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_second_stop_neither_starts_the_grace_anew_nor_takes_force_back(ws: Workspace, force: bool) -> None:
+    job = made(ws, "running")
+    jobs.stop(ws, job.id, force=force)
+    first = requests.pending(job.folder)
+    jobs.stop(ws, job.id)
+    assert first is not None
+    assert requests.pending(job.folder) == first
+
+
 def test_a_request_of_rubbish_still_asks(ws: Workspace) -> None:
     job = made(ws, "running")
     requests.path_of(job.folder, "stop").write_text("{")
