@@ -93,11 +93,14 @@ def sign_in_link(env: Environment, options: Options) -> str:
     )
     lines = answer.stdout.strip().splitlines()
     if answer.returncode != 0 or not lines:
-        last = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = answer.stderr.strip().splitlines() or ["it said nothing"]
+        told = dict(line.strip().partition(": ")[::2] for line in said)
         raise SetupError(
             "The sign-in link could not be made.",
-            why=f"The gate says: {last}",
-            fix="Check that the workspace folder can be written, or name another with --workspace PATH.",
+            # The gate's own words: what, then why, then what to do. A crash has a last line alone.
+            why=f"{said[0]} {told['Why']}" if "Why" in told else f"The gate says: {said[-1]}",
+            fix=told.get("What to do")
+            or "Check that the workspace folder can be written, or name another with --workspace PATH.",
         )
     return lines[-1]
 

@@ -383,6 +383,22 @@ def test_an_app_that_is_killed_is_reported_with_what_to_do(tmp_path: Path) -> No
         start.end()
 
 
+def test_a_workspace_that_cannot_be_used_is_told_with_the_reason(tmp_path: Path) -> None:
+    stand_in_environment(tmp_path)
+    (tmp_path / "file").touch()
+    place = ["--env", str(tmp_path / "env"), "--workspace", str(tmp_path / "file")]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "start.py"), "--link", *place],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Why: The workspace folder" in done.stderr
+    assert "Not a directory" in done.stderr
+    assert "What to do: Choose another folder with --workspace" in done.stderr
+
+
 def test_a_link_before_any_setup_says_to_set_up_first(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "start.py", "--link", "--env", tmp_path / "none"],
