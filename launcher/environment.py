@@ -61,8 +61,11 @@ class Environment:
 
     def condition(self, recipe: Recipe) -> Condition:
         """What is there, seen without changing anything. Takes about 50 ms."""
-        if not self.folder.exists() or not any(self.folder.iterdir()):
-            return "absent"
+        try:
+            if not self.folder.exists() or not any(self.folder.iterdir()):
+                return "absent"
+        except OSError as error:  # it is a file, or it may not be looked into
+            raise _not_writable(self.folder, error) from error
         stamp = self._stamp()
         if stamp is None:
             return "foreign"

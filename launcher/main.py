@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 something stopped it, with the reason printed; 2 wrong opt
 130 stopped with Ctrl-C.
 """
 
+import errno
 from collections.abc import Sequence
 
 from launcher import options as read_options
@@ -26,9 +27,24 @@ def main(arguments: Sequence[str]) -> int:
     except LoraError as error:
         show_error(error)
         return 1
+    except OSError as error:
+        show_error(_refused_by_system(error))
+        return 1
     except KeyboardInterrupt:
         say("\nStopped. Start again at any time: what is done is not done twice.")
         return 130
+
+
+def _refused_by_system(error: OSError) -> SetupError:
+    """A refusal that no part foresaw, such as a disk that filled up between two steps."""
+    about = f" It is about {error.filename}." if error.filename else ""
+    why, fix = (
+        f"The system answered: {error.strerror or error}.",
+        "Check this path and whether you may use it.",
+    )
+    if error.errno == errno.ENOSPC:
+        why, fix = "The disk is full.", "Free some space."
+    return SetupError("It was not done to its end.", why=why + about, fix=f"{fix} Then start again.")
 
 
 def _start(options: Options) -> int:

@@ -85,14 +85,13 @@ def read(arguments: Sequence[str]) -> Options | CheckOptions:
 
 def _full_path(text: str) -> Path:
     # abspath and not resolve: a link to another disk is the user's own choice of a place.
-    return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - as said above
+    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 - as said above; `~nobody` is a name
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 65535:
-        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, and this is {text!r}")
+    return int(text)
 
 
 def _add_env(parser: argparse.ArgumentParser) -> None:
@@ -110,13 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Set up LoRA Easy Trainer and open it. Everything it installs goes into one folder.",
         epilog="Tests: python3 start.py test [--full] [pytest options]",
     )
-    default_port = os.environ.get("LORA_PORT", "")
     parser.add_argument(
         "--port",
         type=_port,
         metavar="N",
-        help=f"the port of the app (default: {DEFAULT_PORT})",
-        default=int(default_port) if default_port.isdecimal() else DEFAULT_PORT,
+        help=f"the port of the app (default: {DEFAULT_PORT}, or LORA_PORT)",
+        default=os.environ.get("LORA_PORT") or str(DEFAULT_PORT),  # a text is checked like the option
     )
     parser.add_argument(
         "--workspace", metavar="PATH", help="the folder that holds all your work (default: workspace)"

@@ -31,6 +31,7 @@ from launcher.words import ROOT, SetupError, say
 START_TIMEOUT_S: Final = 180.0
 """Long, because the first start reads hundreds of packages from a disk that may be slow."""
 END_TIMEOUT_S: Final = 10.0
+HERE: Final = frozenset({LOOPBACK, "::1", "localhost"})
 
 
 def reach(address: str) -> str:
@@ -92,11 +93,14 @@ def sign_in_link(env: Environment, options: Options) -> str:
     )
     lines = answer.stdout.strip().splitlines()
     if answer.returncode != 0 or not lines:
-        last = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = answer.stderr.strip().splitlines() or ["it said nothing"]
+        told = dict(line.strip().partition(": ")[::2] for line in said)
         raise SetupError(
             "The sign-in link could not be made.",
-            why=f"The gate says: {last}",
-            fix="Check that the workspace folder can be written, or name another with --workspace PATH.",
+            # The gate's own words: what, then why, then what to do. A crash has a last line alone.
+            why=f"{said[0]} {told['Why']}" if "Why" in told else f"The gate says: {said[-1]}",
+            fix=told.get("What to do")
+            or "Check that the workspace folder can be written, or name another with --workspace PATH.",
         )
     return lines[-1]
 
@@ -111,15 +115,53 @@ def can_open_browser(environ: Mapping[str, str], system: str) -> bool:
     return True
 
 
+def running_at(env: Environment, options: Options) -> list[str]:
+    """The addresses on which an app of this user listens at the port; empty when it is another program."""
+    answer = subprocess.run(
+        [env.python, "-m", "ui.gate", "running"],
+        cwd=ROOT,
+        env=options.environ(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.split() if answer.returncode == 0 else []
+
+
+def _join(env: Environment, options: Options) -> int:
+    """Give the link of the app that runs already. Raises SetupError when it is not this one."""
+    # Who listens there is asked of the system first: the link would give the token to any program.
+    addresses = running_at(env, options)
+    link = sign_in_link(env, options)
+    if not addresses or not signs_in(link):
+        raise taken(options.port)
+    if options.address not in HERE and HERE.issuperset(addresses):
+        raise SetupError(
+            "The app is running already, and was not opened to other computers.",
+            why=f"It was started to listen on {', '.join(addresses)}.",
+            fix="Close it with Ctrl-C where it was started. Then start it again with --listen.",
+        )
+    say("The app is running already.")
+    _give_link(link, options)
+    if options.share:
+        with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt):
+            tunnel = _open_tunnel(env, options)
+            try:
+                return tunnel.wait()
+            finally:
+                end(tunnel)
+    return 0
+
+
+def _open_tunnel(env: Environment, options: Options) -> "subprocess.Popen[bytes]":
+    share = [str(env.python), "-m", "ui.share", str(options.port)]
+    return subprocess.Popen(share, cwd=ROOT, env=options.environ(os.environ))
+
+
 def serve(env: Environment, options: Options) -> int:
     """Run the app until it ends or is told to; returns the exit code. Raises SetupError with the cause."""
     if not port_free(options.address, options.port):
-        link = sign_in_link(env, options)
-        if not signs_in(link):
-            raise taken(options.port)
-        say("The app is running already.")
-        _give_link(link, options)
-        return 0
+        return _join(env, options)
     # LORA_LINK_SHOWN: the gate prints the link by itself only where nobody else does.
     environ = options.environ(os.environ) | {"LORA_LINK_SHOWN": "1"}
     server = subprocess.Popen(server_command(env.python, options), cwd=ROOT, env=environ)
@@ -129,8 +171,7 @@ def serve(env: Environment, options: Options) -> int:
             _wait_until_up(server, options)
             _give_link(sign_in_link(env, options), options)
             if options.share:
-                share = [str(env.python), "-m", "ui.share", str(options.port)]
-                companions.append(subprocess.Popen(share, cwd=ROOT, env=options.environ(os.environ)))
+                companions.append(_open_tunnel(env, options))
             return _end_of(server.wait())
         except KeyboardInterrupt:
             say("\nClosing the app. A training that runs goes on; start the app again to see it.")

@@ -5,9 +5,9 @@ command is a thin call of the package that does the work. docs/commands.md says 
 Not covered: the app (`python3 start.py`).
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -48,10 +48,16 @@ IdArgument = Annotated[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a console or a pipe may lack a letter of a name
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(given, prog_name="python -m lora_core", standalone_mode=True)
     except LoraError as error:
         _tell_error(error, as_json="--json" in given)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        _tell_error(cli_text.refused_by_system(error), as_json="--json" in given)
         return EXIT_BAD_INPUT
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else EXIT_FAILED
@@ -65,8 +71,8 @@ def _tell_error(error: LoraError, *, as_json: bool) -> None:
         print(cli_text.error_text(error), file=sys.stderr)
 
 
-def _print_json(record: dict[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False, default=str), flush=True)
+def _print_json(record: dict[str, Any] | list[dict[str, Any]]) -> None:
+    print(cli_text.json_text(record), flush=True)
 
 
 # --- starting -----------------------------------------------------------------------------------
@@ -153,12 +159,7 @@ def _hand_over(ws: Workspace, job: Job, *, wait: bool, as_json: bool) -> None:
 
 
 def _wait_and_tell(ws: Workspace, job: Job, *, as_json: bool) -> int:
-    try:
-        ended = _follow(ws, job, (lambda _: None) if as_json else _ProgressLine())
-    except KeyboardInterrupt:
-        message = f"\nThe job goes on. See it with: python -m lora_core jobs show {job.id}"
-        print(message, file=sys.stderr)
-        return EXIT_LEFT
+    ended = _follow(ws, job, (lambda _: None) if as_json else _ProgressLine())
     if as_json:
         _print_json(cli_text.record(ws, job, ended))
     else:
@@ -167,12 +168,18 @@ def _wait_and_tell(ws: Workspace, job: Job, *, as_json: bool) -> int:
 
 
 def _follow(ws: Workspace, job: Job, show: Callable[[Status], None]) -> Status:
-    while True:
-        try:
-            return jobs.wait(ws, job.id, _LOOK_S)
-        except TimeoutError:
-            show(jobs.status(ws, job.id))
-            jobs.ensure_runner(ws)  # one that was killed would leave a queued job waiting for ever
+    """Wait until the job has ended; Ctrl-C ends the waiting and the command, and not the job."""
+    try:
+        while True:
+            try:
+                return jobs.wait(ws, job.id, _LOOK_S)
+            except TimeoutError:
+                show(jobs.status(ws, job.id))
+                jobs.ensure_runner(ws)  # one that was killed would leave a queued job waiting for ever
+    except KeyboardInterrupt:
+        message = f"\nThe job goes on. See it with: python -m lora_core jobs show {job.id}"
+        print(message, file=sys.stderr)
+        raise typer.Exit(EXIT_LEFT) from None
 
 
 class _ProgressLine:
@@ -232,7 +239,7 @@ def list_jobs(context: typer.Context, as_json: JsonOption = False, workspace: Wo
     ws = Workspace.open(workspace)
     found = [(job, jobs.status(ws, job.id)) for job in jobs.jobs(ws)]
     if as_json:
-        print(json.dumps([cli_text.record(ws, job, status) for job, status in found], ensure_ascii=False))
+        _print_json([cli_text.record(ws, job, status) for job, status in found])
         return
     if not found:
         print("There are no jobs.")

@@ -4,10 +4,14 @@ Covered: turning jobs, errors and LoRA files into text. Not covered: printing it
 themselves (see cli.py).
 """
 
+import errno
+import json
+import math
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from lora_core.errors import LoraError, Problem, SettingsError
+from lora_core.errors import DiskFullError, LoraError, Problem, SettingsError
 from lora_core.jobs import Job, State, Status
 from lora_core.workspace import Workspace
 
@@ -21,6 +25,7 @@ EXIT_STOPPED: Final = 3
 EXIT_LEFT: Final = 130
 """The waiting was ended with Ctrl-C; what shells expect after SIGINT."""
 
+_LINE_LIMIT: Final = 300
 _FOLDERS: Final = (("samples", "Samples"), ("tensorboard", "TensorBoard"), ("log", "Log"))
 
 
@@ -49,6 +54,23 @@ def record(ws: Workspace, job: Job, status: Status) -> dict[str, Any]:
         "result": str(ws.absolute(end.result)) if end and end.result else None,
         **{key: str(path) if path.exists() else None for key, path in places.items()},
     }
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON that every reader takes.
+
+    ASCII, because a name may hold what the encoding of a pipe, or any encoding, cannot write. Infinite
+    numbers and those that are none become null, because JSON has no word for them.
+    """
+    return json.dumps(_finite(value), default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def record_lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -111,6 +133,26 @@ def error_text(error: LoraError) -> str:
     return f"{error.what}\nWhy: {error.why}\nWhat to do: {error.fix}"
 
 
+def refused_by_system(error: OSError) -> LoraError:
+    """A refusal of the system that no part of the app foresaw: a full disk, a name that is too long."""
+    what = "The command was not carried out."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFullError(what, safe="Files that were there are as they were.")
+    name = printable(str(error.filename or ""))
+    about = f" It is about {name}." if name else ""
+    return LoraError(
+        what,
+        why=f"The system answered: {error.strerror or error}.{about}",
+        fix="Check this path and whether you may read and write there. Then do it again.",
+    )
+
+
+def printable(text: str) -> str:
+    """`text` from a file on one line: without what could move the cursor or change the terminal."""
+    clean = "".join("?" if unicodedata.category(letter)[0] == "C" else letter for letter in text)
+    return clean if len(clean) <= _LINE_LIMIT else f"{clean[: _LINE_LIMIT - 1]}…"
+
+
 def problem_line(problem: Problem) -> str:
     """One problem with its setting and its fix."""
     name = f"{problem.setting}: " if problem.setting else ""
@@ -139,4 +181,4 @@ def lora_lines(found: "LoraInfo") -> Iterator[str]:
     ]
     for label, value in rows:
         if value not in (None, ""):
-            yield f"{label}: {value}"
+            yield f"{label}: {printable(str(value))}"

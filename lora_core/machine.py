@@ -97,6 +97,8 @@ def probe(workspace: Workspace) -> Machine:
     findings = [_python(), _processor(), _memory(), _disk(workspace), _graphics(gpus, facts)]
     if torch_record.get("reason"):
         findings.append(_torch_build(torch_record))
+    elif gpus and torch_record.get("wanted") != "cpu" and (unused := _unused_card(facts)) is not None:
+        findings.append(unused)
     if facts is not None:
         findings += _torch_findings(facts)
     return Machine(findings=tuple(findings), gpus=gpus, torch_known=facts is not None)
@@ -232,6 +234,30 @@ def _torch_build(record: Mapping[str, Any]) -> Finding:
         state="attention",
         sentence=f"Runs do not use your graphics card. {record['reason']}",
         fix=str(record.get("fix") or _SET_UP_AGAIN),
+    )
+
+
+def _unused_card(facts: Mapping[str, Any] | None) -> Finding | None:
+    """What to tell where a card is and torch does not use it, in an environment of whatever making."""
+    if facts is None:
+        build = "cpu" if (_installed("torch") or "").endswith("+cpu") else ""  # the label of PyTorch's index
+    else:
+        build = "" if "error" in facts or facts.get("device") != "cpu" else str(facts.get("build"))
+    if not build:
+        return None
+    if build == "cpu":
+        why = "The torch that is installed was made for the processor alone."
+        fix = f"{_SET_UP_AGAIN} - or install the torch build for your card in an environment of your own."
+    else:
+        why = "Torch was made for a card, and the card does not answer it."
+        fix = "Update the card's driver and restart the computer. Then look at this computer again on Setup."
+    return Finding(
+        key="torch_build",
+        label="Build of torch",
+        value=build,
+        state="attention",
+        sentence=f"Runs do not use your graphics card. {why}",
+        fix=fix,
     )
 
 

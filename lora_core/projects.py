@@ -6,7 +6,8 @@ done last. Not covered: which project is open (the app's affair) and whether its
 
 The file holds settings by the names that sd-scripts gives them, and only those that differ from the
 starting values. So a better starting value of a later version reaches a project that never touched
-it. A project has one folder of images; a run with more is started from its own files.
+it. A project has one dataset. Where that has its images in several folders, each may have repeats of
+its own; a run whose folders differ in more than that is started from its own files.
 """
 
 import time
@@ -24,6 +25,7 @@ FORMAT: Final = 1
 MODEL: Final = "pretrained_model_name_or_path"
 IMAGES: Final = "image_dir"
 TRIGGER: Final = "metadata_trigger_phrase"
+REPEATS: Final = "num_repeats"
 RUNS_KEPT: Final = 200
 """Ids of runs in the file; older runs are still in the list of jobs."""
 
@@ -37,6 +39,8 @@ class Project:
     name: str
     values: Mapping[str, Any] = field(default_factory=dict)
     """Settings that were changed, by key; None for one that was emptied."""
+    repeats: Mapping[str, int] = field(default_factory=dict)
+    """Repeats of single folders of a dataset that has several, by `folder_key`."""
     engine: str = settings.BUILT_IN
     runs: tuple[str, ...] = ()
     """Ids of its runs, oldest first."""
@@ -48,6 +52,10 @@ class Project:
     def value(self, key: str) -> Any:
         """The setting as it is now: as it was changed, else its starting value."""
         return self.values[key] if key in self.values else settings.setting(key).default
+
+    def repeats_of(self, folder: Path) -> int:
+        """Repeats of one folder of images: its own, else those of the whole dataset."""
+        return self.repeats.get(folder_key(folder), int(self.value(REPEATS)))
 
     @property
     def base_model(self) -> Path | None:
@@ -65,6 +73,11 @@ class Project:
 
 def _path_or_none(value: Any) -> Path | None:
     return Path(value) if value else None
+
+
+def folder_key(folder: Path) -> str:
+    """What a folder of a dataset is called in the file: `pets/cats`. The workspace may move."""
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def names(workspace: Workspace) -> list[str]:
@@ -97,6 +110,7 @@ def load(workspace: Workspace, name: str) -> Project:
     return Project(
         name=path.stem,
         values={**_table(record, "settings"), **dict.fromkeys(_texts(record, "left_empty"))},
+        repeats=_repeats(_table(record, "repeats")),
         engine=str(record.get("engine", settings.BUILT_IN)),
         runs=tuple(_texts(record, "runs")),
         last_done=str(record.get("last_done", "")),
@@ -112,6 +126,12 @@ def _table(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _texts(record: Mapping[str, Any], key: str) -> list[str]:
     value = record.get(key)
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _repeats(table: Mapping[str, Any]) -> dict[str, int]:
+    times = table.get("times")
+    pairs = zip(_texts(table, "folders"), times if isinstance(times, list) else [], strict=False)
+    return {folder: count for folder, count in pairs if isinstance(count, int) and count > 0}
 
 
 def _number(value: object) -> float:
@@ -137,6 +157,10 @@ def save(workspace: Workspace, project: Project) -> None:
         "left_empty": [key for key, value in project.values.items() if value is None],
     }
     lines = [*settings.write_lines(head), "", "[settings]", *settings.write_lines(project.values)]
+    if project.repeats:
+        # Two lists: a folder's name may hold signs that not every reader takes in a key.
+        table = {"folders": list(project.repeats), "times": list(project.repeats.values())}
+        lines += ["", "[repeats]", *settings.write_lines(table)]
     workspace.projects.mkdir(parents=True, exist_ok=True)
     write_atomic(path, "\n".join(lines) + "\n")
 
@@ -190,6 +214,11 @@ def with_value(project: Project, key: str, value: Any) -> Project:
     start = settings.setting(key).default
     same = value == start and type(value) is type(start)
     return replace(project, values=rest if same else {**rest, key: value})
+
+
+def with_repeats(project: Project, folder: Path, times: int) -> Project:
+    """The project with other repeats for one folder of its dataset."""
+    return replace(project, repeats={**project.repeats, folder_key(folder): times})
 
 
 def done(project: Project, what: str, *, run: str | None = None) -> Project:

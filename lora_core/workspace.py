@@ -40,7 +40,14 @@ class Workspace:
             WorkspaceError: the folder cannot be made or written to.
         """
         chosen = root or Path(os.environ.get("LORA_WORKSPACE") or APP_ROOT / "workspace")
-        workspace = cls(chosen.expanduser().resolve())
+        try:
+            workspace = cls(chosen.expanduser().resolve())
+        except (RuntimeError, ValueError) as error:  # `~nobody`, or a sign that no path can have
+            raise WorkspaceError(
+                f"The workspace folder {chosen} could not be made.",
+                why="There is no such user on this computer, or the name has a sign that no path can have.",
+                fix="Choose another folder with --workspace, or with LORA_WORKSPACE.",
+            ) from error
         try:
             for folder in workspace.folders():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -156,15 +163,25 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
     Raises:
         DiskFullError: the disk is full; `path` is as it was.
+        WorkspaceError: the text holds a file name that is no text; `path` is as it was.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        data = content.encode("utf-8") if isinstance(content, str) else content
+    except UnicodeEncodeError as error:
+        raise WorkspaceError(
+            f"The file {path.name} was not saved.",
+            why="It would hold the name of a file or folder that is not UTF-8 text.",
+            fix="Rename that file or folder, then do it again.",
+        ) from error
     with replacing(path) as part:
         part.write_bytes(data)
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Replace `path` with `record` as readable JSON."""
-    write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    """Replace `path` with `record` as readable JSON; any text reads back the same."""
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    # POSIX paths are bytes: one that is no UTF-8 holds letters that only JSON's own escapes can write.
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path, *, newest_format: int | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Covered: which of these is on the page. Not covered: drawing them (`ui/dataset_i
 import streamlit as st
 
 from lora_core.datasets.index import open_index
-from lora_core.datasets.library import dataset_folder, dataset_names, newest_dataset
+from lora_core.datasets.library import dataset_folder, dataset_names, newest_dataset, picture_folders
 from ui import dataset_captions, dataset_import, dataset_problems, icons, layout, state
 
 ws = state.workspace()
@@ -37,12 +37,19 @@ else:
         asked = st.query_params.get("dataset")
         st.session_state["dataset"] = asked if asked in names else newest_dataset(ws)
     with parts.do_it:
-        folder = dataset_folder(ws, st.selectbox("Dataset", names, key="dataset", bind="query-params"))
+        name = st.selectbox("Dataset", names, key="dataset", bind="query-params")
+        folders = {folder.name: folder for folder in picture_folders(dataset_folder(ws, name))}
+        chosen = next(iter(folders))
+        if len(folders) > 1 or chosen != name:
+            st.write(f"This dataset has its pictures in {state.counted(len(folders), 'folder')}.")
+            chosen = st.selectbox("Folder to look at", list(folders), key=f"folder_of_{name}")
+            name = f"{name}/{chosen}"
+        folder = folders[chosen]
     with open_index(folder) as index:
         index.refresh()
         problems = index.problems()
         with parts.do_it:
-            dataset_captions.draw(folder, index)
+            dataset_captions.draw(folder, index, name=name)
             if running is None:
                 with st.expander("Bring in more pictures"):
                     dataset_import.form(ws, primary=False)

@@ -16,6 +16,7 @@ for _name in ("LORA_TOKEN", "LORA_PORT", "LORA_LISTEN", "LORA_NO_TOKEN", "LORA_S
     os.environ.pop(_name, None)
 
 FOLDER_MARKERS = {"browser": pytest.mark.browser}
+FOLDER_ORDER = ("unit", "app", "engines", "browser")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +29,9 @@ def workspace_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The quick ones first, and the browser last: Playwright keeps an event loop running in this
+    # thread until the session ends, and a test that starts a loop of its own then cannot.
+    items.sort(key=_place)
     for item in items:
         for folder, marker in FOLDER_MARKERS.items():
             if folder in item.path.parts:
@@ -35,6 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, reason in _missing().items():
             if item.get_closest_marker(name) and reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _place(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return FOLDER_ORDER.index(folder) if folder in FOLDER_ORDER else len(FOLDER_ORDER)
 
 
 def _missing() -> dict[str, str]:

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from lora_core import jobs
-from lora_core.jobs import End, Job, State, Status
+from lora_core.jobs import End, Job, State, Status, liveness, look, spawn
 from lora_core.jobs.records import write_status
 from lora_core.workspace import Workspace
 
@@ -69,6 +70,17 @@ def run(
         ),
     )
     return job
+
+
+@contextmanager
+def at_work(ws: Workspace, *made: Job) -> Iterator[None]:
+    """These runs count as running: somebody holds their locks, and no runner comes to look after them."""
+    runner = spawn.runner_lock(ws)
+    runner.parent.mkdir(exist_ok=True)
+    with ExitStack() as held:
+        for path in (runner, *(look.engine_lock(job.folder) for job in made)):
+            held.enter_context(liveness.Lock.acquire(path))
+        yield
 
 
 def lora(ws: Workspace, name: str, *, rank: int = 4) -> Path:

@@ -188,7 +188,14 @@ def _options(table: int) -> dict[str, Any]:
                 "minWidth": 220,
                 "cellStyle": _TOP,
             },
-            {"field": "name", "headerName": "Name", "width": 170, "wrapText": True, "cellStyle": _TOP},
+            {
+                "field": "name",
+                "headerName": "Name",
+                "width": 170,
+                "wrapText": True,
+                "autoHeight": True,  # the end of a long name tells it from others
+                "cellStyle": _TOP,
+            },
             {"field": "size", "headerName": "Size (pixels)", "width": 130, "cellStyle": _TOP},
         ],
         # Sorting and filtering here would reach this page of rows only, and look like all of them.

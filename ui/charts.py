@@ -73,7 +73,7 @@ def palette(theme: str | None) -> Palette:
 
 
 def figure(
-    lines: Sequence[Line], *, y_title: str, colours: Palette, view: str, log_y: bool = False
+    lines: Sequence[Line], *, y_title: str, colours: Palette, view: str, from_zero: bool = False
 ) -> go.Figure:
     """A chart of `lines` over steps.
 
@@ -82,7 +82,8 @@ def figure(
         y_title: what the values are.
         colours: see `palette`.
         view: names what is shown; while it stays the same the browser keeps its view (`uirevision`).
-        log_y: a scale by factors of ten, for learning rates.
+        from_zero: the scale starts at 0, for values whose size matters as such: plotly draws a small
+            constant one at "0" on a scale from -0.5 to 1.
     """
     chart = go.Figure()
     strokes = zip(cycle(colours.lines), cycle(_MARKS), strict=False)
@@ -99,6 +100,10 @@ def figure(
             )
         )
     axis = {"gridcolor": colours.grid, "linecolor": colours.text, "zeroline": False, "color": colours.text}
+    upright: dict[str, Any] = {**axis, "title": {"text": y_title}, "automargin": True}
+    highest = max((value for line in lines for value in line.values if math.isfinite(value)), default=0.0)
+    if from_zero and highest > 0:
+        upright |= {"range": [0, 1.1 * highest], "tickformat": "~g"}
     chart.update_layout(
         height=HEIGHT_PX,
         margin={"l": 60, "r": 16, "t": 16, "b": 48},
@@ -109,13 +114,13 @@ def figure(
         showlegend=True,
         uirevision=view,
         xaxis={**axis, "title": {"text": "Step"}, "rangemode": "tozero"},
-        yaxis={**axis, "title": {"text": y_title}, "automargin": True, **({"type": "log"} if log_y else {})},
+        yaxis=upright,
     )
     return chart
 
 
 def draw(
-    lines: Sequence[Line], *, sentence: str, y_title: str, key: str, table: str, log_y: bool = False
+    lines: Sequence[Line], *, sentence: str, y_title: str, key: str, table: str, from_zero: bool = False
 ) -> None:
     """The sentence, the chart with the same sentence for screen readers, and its numbers in a closed box.
 
@@ -125,12 +130,12 @@ def draw(
         y_title: what the values are.
         key: stable name of this chart on its page.
         table: label of the box with the numbers.
-        log_y: see `figure`.
+        from_zero: see `figure`.
     """
     colours = palette(st.context.theme.type)
     st.write(sentence)
     st.plotly_chart(
-        figure(lines, y_title=y_title, colours=colours, view=key, log_y=log_y),
+        figure(lines, y_title=y_title, colours=colours, view=key, from_zero=from_zero),
         theme=None,  # the colours are ours; see the top of this file
         key=key,
         config={"staticPlot": True, "displayModeBar": False},

@@ -28,8 +28,14 @@ _ERROR: Final = "dataset_error"
 _COUNT: Final = "dataset_tables"
 
 
-def draw(folder: Path, index: DatasetIndex) -> None:
-    """Draw the search, the pictures, and what can be undone. `index` is refreshed."""
+def draw(folder: Path, index: DatasetIndex, *, name: str) -> None:
+    """Draw the search, the pictures, and what can be undone.
+
+    Args:
+        folder: where the pictures are.
+        index: of this folder, refreshed.
+        name: the dataset, or the dataset and the folder in it: `pets/cats`.
+    """
     text = st.text_input(
         "Find pictures by name or caption", key="dataset_text", type="search", persist_state="session"
     )
@@ -44,12 +50,12 @@ def draw(folder: Path, index: DatasetIndex) -> None:
     size = LIST_PAGE if as_list else PAGE_SIZE
     page = _page(ceil(count / size))
     st.caption(_counted(count, total))
-    shown, rows = _rows(index, (folder.name, wanted, page, as_list, total), page, wanted, size)
+    shown, rows = _rows(index, (name, wanted, page, as_list, total), page, wanted, size)
     if rows and as_list:
         _list(folder, shown, rows)
     elif rows:
         saved = partial(_take_table, folder, shown)
-        caption_grid.draw(shown, rows, dataset=folder.name, changed=saved)
+        caption_grid.draw(shown, rows, dataset=name, changed=saved)
     _saved_line(folder, index)
 
 
@@ -97,6 +103,7 @@ def _list(folder: Path, shown: Shown, rows: tuple[Row, ...]) -> None:
         text_column.text_area(
             feedback.spoken(f"Caption of {row.name}"),
             row.caption,
+            height="content",
             key=key,
             on_change=_take_field,
             args=(folder, shown, row.name, key),

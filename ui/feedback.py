@@ -27,9 +27,9 @@ def done(text: str) -> None:
     st.success(text, icon=icons.GOOD)
 
 
-def note(text: str) -> None:
+def note(text: str, *, title: str | None = None) -> None:
     """Something worth knowing that needs no action."""
-    st.info(text, icon=icons.NOTE)
+    st.info(text, icon=icons.NOTE, title=title)
 
 
 def care(text: str, *, title: str | None = None) -> None:

@@ -357,9 +357,16 @@ def _asked(state: GateState, env: Mapping[str, str]) -> tuple[str, int]:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m ui.gate link`: the link that signs a browser in, alone on its line."""
+    """`python -m ui.gate link`: the link that signs a browser in, alone on its line.
+
+    `python -m ui.gate running`: where an app of this user listens at `LORA_PORT`, an address a line.
+    """
+    if arguments == ["running"]:
+        addresses = gate_settings.app_addresses(gate_settings.asked_port(os.environ))
+        sys.stdout.write("".join(f"{address}\n" for address in addresses))
+        return 0
     if arguments != ["link"]:
-        sys.stderr.write("Usage: python -m ui.gate link\n")
+        sys.stderr.write("Usage: python -m ui.gate link|running\n")
         return 2
     try:
         state = gate_state()

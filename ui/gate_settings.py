@@ -8,6 +8,7 @@ import ipaddress
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -97,6 +98,24 @@ def listening() -> tuple[tuple[str, int], ...]:
     except (psutil.Error, OSError):
         return ()  # some systems do not tell
     return tuple((c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN)
+
+
+def app_addresses(port: int) -> tuple[str, ...]:
+    """The addresses on which apps of this user accept connections at `port`; empty when none does.
+
+    Asked before a token is sent there: another program, or another user's, must not get to know it.
+    """
+    user, found = psutil.Process().username(), set[str]()
+    for process in psutil.process_iter():
+        try:
+            if process.username() != user or not any(Path(p).name == "Home.py" for p in process.cmdline()):
+                continue
+            connections = process.net_connections(kind="tcp")
+        except (psutil.Error, OSError):
+            continue  # it has ended, or is none that this user may look at
+        listens = (c.laddr for c in connections if c.status == psutil.CONN_LISTEN)
+        found |= {place.ip for place in listens if place.port == port}
+    return tuple(sorted(found))
 
 
 def open_to_others(sockets: Collection[tuple[str, int]]) -> bool:

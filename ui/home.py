@@ -72,10 +72,10 @@ def _now(ws: Workspace, job_id: str | None) -> None:
     if status.ended:
         st.rerun()  # the next step is another one now
     st.write(feedback.spoken(now.sentence(job, status)))
-    phase = f"{feedback.spoken(status.phase)}. " if status.phase else ""
-    st.progress(
-        now.share_of(job, status), text=f"{phase}{now.step_words(job, status)}. {now.time_left(status)}."
-    )
+    parts = [feedback.spoken(status.phase)] if status.phase else []
+    parts += [now.step_words(job, status)]
+    parts += [] if now.ending(status) else [now.time_left(status)]
+    st.progress(now.share_of(job, status), text=f"{'. '.join(parts)}.")
 
 
 def _next(ws: Workspace) -> None:

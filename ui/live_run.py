@@ -12,27 +12,37 @@ from lora_core import jobs, runs
 from lora_core.jobs import Job, Status
 from lora_core.runs import Curve
 from lora_core.workspace import Workspace
-from ui import charts, feedback, layout, now, pictures, state
+from ui import charts, feedback, layout, now, pictures, run_actions, state
 from ui.charts import Line
 from ui.thumb_routes import sample_url
 
 REFRESH_S: Final = 3.0
-LOG_LINES: Final = 200
+LOG_LINES: Final = 50
+"""The newest lines; on a phone 200 would be a page as long as forty windows."""
 SILENT_S: Final = 30.0
 """After so long without a new figure a sentence says so."""
 
 
-def draw(ws: Workspace, job: Job) -> None:
-    """The run. Its figures are read again every 3 seconds until it has ended or updates are paused."""
-    live = not jobs.status(ws, job.id).ended
+def draw(ws: Workspace, job: Job, drawn: Status) -> None:
+    """The run. Its figures are read again every 3 seconds until it has ended or updates are paused.
+
+    `drawn` is the status that the rest of the page was drawn from. When another button fits, because the run
+    went on to another state or another tab acted on it, the whole page is drawn again.
+    """
+    offered = run_actions.offer(drawn)
+    live = not drawn.ended or offered == "wait"
     paused = state.updates_paused(ws)
+
+    def look() -> Status:
+        status = jobs.status(ws, job.id)
+        if run_actions.offer(status) != offered:
+            st.rerun()
+        return status
 
     # The interval is fixed when the fragment is defined: after it is known whether anything can change.
     @st.fragment(run_every=REFRESH_S if live and not paused else None)
     def panel() -> None:
-        status = jobs.status(ws, job.id)
-        if live and status.ended:
-            st.rerun()  # the buttons outside of this part must show the end too
+        status = look()
         with feedback.user_errors():
             _state(job, status)
             _figures(job)
@@ -41,6 +51,8 @@ def draw(ws: Workspace, job: Job) -> None:
             _log(ws, job, status)
 
     panel()
+    if offered == "go on":  # all figures stand, but somebody may go on with it in another tab
+        st.fragment(run_every=None if paused else REFRESH_S)(look)()
 
 
 def _state(job: Job, status: Status) -> None:
@@ -52,8 +64,8 @@ def _state(job: Job, status: Status) -> None:
         if status.state in {"failed", "lost"}:
             feedback.problem(name, why=cause, fix=fix)
         else:
-            feedback.care(f"{cause} {fix}".strip(), title=name)
-    elif status.state in {"stopping", "pausing"}:
+            feedback.note(f"{cause} {fix}".strip(), title=name)
+    elif now.ending(status):
         # Not the job's own message: that counts seconds down, and a countdown is pressure.
         st.write(f"{name} It ends as soon as that is done, at the latest in about a minute.")
     else:
@@ -64,9 +76,9 @@ def _state(job: Job, status: Status) -> None:
 def progress_text(job: Job, status: Status) -> str:
     """Done, total, rate and time left, in one line: `120 of 400 steps done. 5.2 steps a second. …`"""
     parts = [now.step_words(job, status)]
-    if not status.ended:
-        if status.phase:
-            parts.insert(0, feedback.spoken(status.phase))
+    if status.phase and not status.ended:
+        parts.insert(0, feedback.spoken(status.phase))
+    if not status.ended and not now.ending(status):
         if status.steps_per_s:
             parts.append(rate(status.steps_per_s))
         parts.append(now.time_left(status))
@@ -119,6 +131,7 @@ def _figures(job: Job) -> None:
         [Line(name="Learning rate", steps=shown.steps, values=shown.lr)],
         sentence=charts.change("The learning rate", curve.lr, steps=curve.steps[-1]),
         y_title="Learning rate",
+        from_zero=True,
         key=f"rate_{job.id}",
         table="The learning rate in numbers",
     )
@@ -172,4 +185,6 @@ def _log(ws: Workspace, job: Job, status: Status) -> None:
                 st.write("These lines tell the cause:")
                 st.code(status.end.evidence, language=None, wrap_lines=True)
             lines = jobs.log_tail(ws, job.id, LOG_LINES)
+            st.write(f"The newest lines, at most {LOG_LINES}. All of them are in this file:")
+            st.code(str(job.log), language=None, wrap_lines=True)
             st.code("\n".join(lines) or "Nothing was printed.", language=None, wrap_lines=True)

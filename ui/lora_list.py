@@ -10,7 +10,7 @@ import streamlit as st
 from lora_core import loras, models
 from lora_core.loras import FinishedLora, LoraInfo
 from lora_core.workspace import Workspace
-from ui import feedback, icons, layout, pictures, state
+from ui import feedback, icons, layout, now, pictures, state
 from ui.layout import Parts
 from ui.thumb_routes import preview_url
 
@@ -35,7 +35,9 @@ def draw(ws: Workspace, parts: Parts) -> None:
             "LoRA file to look at",
             list(by_name),
             key="lora_looked_at",
-            format_func=lambda file: f"{by_name[file].name}, {state.when(by_name[file].modified)}",
+            format_func=lambda file: (
+                f"{now.short(by_name[file].name)}, saved {state.when(by_name[file].modified)}"
+            ),
             persist_state="session",
             width=FIELD_WIDTH_PX,
         )
@@ -104,15 +106,16 @@ def facts(info: LoraInfo) -> list[dict[str, str]]:
 
 
 def _row(lora: FinishedLora) -> dict[str, str]:
+    """Two columns: a third one would end outside of a phone's window."""
     info = lora.info
-    return {
-        "Name": lora.name,
-        "Base model": (info.base or UNKNOWN) if info else "The file is damaged.",
-        "Rank": ", ".join(map(str, info.ranks)) if info else "",
-        "Steps": str(info.steps) if info and info.steps is not None else "",
-        "Size": state.how_big(lora.size_bytes),
-        "Finished": state.when(lora.modified),
-    }
+    facts = [f"Saved {state.when(lora.modified)}", state.how_big(lora.size_bytes)]
+    if info is None:
+        facts.append("The file is damaged")
+    else:
+        facts += [f"Base model: {info.base}"] if info.base else []
+        facts += [f"Rank {', '.join(map(str, info.ranks))}"] if info.ranks else []
+        facts += [state.counted(info.steps, "step")] if info.steps is not None else []
+    return {"Name": feedback.spoken(lora.name), "About it": feedback.spoken(". ".join(facts) + ".")}
 
 
 def _short(text: str, limit: int = 200) -> str:

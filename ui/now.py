@@ -54,6 +54,14 @@ def last_ended(ws: Workspace) -> tuple[jobs.Job, jobs.Status] | None:
     return max(ended, key=lambda pair: pair[1].end.at if pair[1].end else pair[0].created, default=None)
 
 
+def short(name: str, most: int = 44) -> str:
+    """A name that fits a field on a narrow page; of a long one the start and the end, where names differ."""
+    if len(name) <= most:
+        return name
+    end = most // 3
+    return f"{name[: most - end - 1]}…{name[-end:]}"
+
+
 def name_of(job: jobs.Job) -> str:
     """What a job is, such as `Training "my cat"`."""
     label = KINDS[job.kind].label if job.kind in KINDS else "Work"
@@ -99,6 +107,11 @@ def step_words(job: jobs.Job, status: jobs.Status) -> str:
     if total:
         return f"{done} of {state.counted(total, unit)} done"
     return f"{state.counted(done, unit)} done" if done else f"Not one {unit} is done yet"
+
+
+def ending(status: jobs.Status) -> bool:
+    """Whether it was asked to end: what its work would still take does not count then."""
+    return status.state in {"stopping", "pausing"}
 
 
 def time_left(status: jobs.Status) -> str:

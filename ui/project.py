@@ -5,13 +5,14 @@ pictures lie in several folders. Not covered: the project's file (`lora_core.pro
 (`ui/run_form.py`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from lora_core import projects, settings
-from lora_core.datasets.images import SUFFIXES
-from lora_core.projects import IMAGES, MODEL, TRIGGER, Project
-from lora_core.settings import RunConfig
+from lora_core.datasets.library import picture_folders
+from lora_core.projects import IMAGES, MODEL, REPEATS, TRIGGER, Project
+from lora_core.settings import RunConfig, SubsetSettings
 from lora_core.workspace import Workspace
 from ui import state
 
@@ -19,7 +20,7 @@ NAME: Final = "output_name"
 NEW: Final = "My LoRA"
 """Name of the project of somebody who has not made one."""
 
-__all__ = ["IMAGES", "MODEL", "NAME", "TRIGGER", "Project"]
+__all__ = ["IMAGES", "MODEL", "NAME", "REPEATS", "TRIGGER", "Project"]
 
 
 def open_one(ws: Workspace) -> Project | None:
@@ -64,35 +65,43 @@ def run_of(project: Project) -> RunConfig:
     run = projects.run_of(project)
     dataset = run.dataset.datasets[0]
     subset = dataset.subsets[0]
-    folders = folders_of(subset.image_dir)
+    folders = picture_folders(subset.image_dir)
     if len(folders) <= 1:
         return run
-    subsets = tuple(subset.model_copy(update={"image_dir": folder}) for folder in folders)
-    whole = dataset.model_copy(update={"subsets": subsets})
-    return run.model_copy(update={"dataset": settings.DatasetFile(datasets=(whole,))})
+    return _with_subsets(
+        run,
+        [
+            subset.model_copy(update={"image_dir": folder, REPEATS: project.repeats_of(folder)})
+            for folder in folders
+        ],
+    )
 
 
-def folders_of(dataset: Path) -> list[Path]:
-    """The folders that hold a dataset's pictures: itself, or those in it when it has none of its own."""
-    try:
-        entries = sorted(entry for entry in dataset.iterdir() if not entry.name.startswith("."))
-    except OSError:
-        return [dataset]  # the check of the run says what is wrong with it
-    if any(entry.is_file() and entry.suffix.lower() in SUFFIXES for entry in entries):
-        return [dataset]
-    return [entry for entry in entries if entry.is_dir()] or [dataset]
+def _with_subsets(run: RunConfig, subsets: Sequence[SubsetSettings]) -> RunConfig:
+    """`run` with these folders in its first dataset."""
+    first, *rest = run.dataset.datasets
+    whole = first.model_copy(update={"subsets": tuple(subsets)})
+    return run.model_copy(update={"dataset": settings.DatasetFile(datasets=(whole, *rest))})
 
 
 def of_run(name: str, run: RunConfig) -> Project:
-    """The project that stands for `run`; of several folders in one dataset, the dataset."""
-    dataset = run.dataset.datasets[0]
-    first = dataset.subsets[0]
-    if len(dataset.subsets) > 1:
-        first = first.model_copy(update={"image_dir": Path(first.image_dir).parent})
-        dataset = dataset.model_copy(update={"subsets": (first,)})
-        run = run.model_copy(update={"dataset": settings.DatasetFile(datasets=(dataset,))})
-    values: dict[str, Any] = projects.values_of(run)
-    return Project(name=name, values=values)
+    """The project that stands for `run`: `run_of` gives the same run again.
+
+    Raises:
+        SettingsError: its folders are not those of one dataset, or differ in more than their repeats.
+    """
+    subsets = run.dataset.datasets[0].subsets
+    dataset = Path(subsets[0].image_dir).parent
+    if len(subsets) == 1 or [subset.image_dir for subset in subsets] != picture_folders(dataset):
+        return Project(name=name, values=projects.values_of(run))
+    start = settings.setting(REPEATS).default
+    alike = [subset.model_copy(update={"image_dir": dataset, REPEATS: start}) for subset in subsets]
+    if any(subset != alike[0] for subset in alike):
+        return Project(name=name, values=projects.values_of(run))
+    made = Project(name=name, values=projects.values_of(_with_subsets(run, alike[:1])))
+    for subset in subsets:
+        made = projects.with_repeats(made, subset.image_dir, subset.num_repeats)
+    return made
 
 
 def saved_at(ws: Workspace, name: str) -> float | None:

@@ -4,12 +4,13 @@ Covered: the buttons and what they ask the jobs for. Not covered: the form (`ui/
 view (`ui/live_run.py`). A press is answered by the run's own state, never by a promise.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import streamlit as st
 
 from lora_core import jobs, projects, runs
 from lora_core.jobs import Job, Status
+from lora_core.jobs.look import UNSETTLED
 from lora_core.workspace import Workspace
 from ui import feedback, icons, layout, project, run_choice
 from ui.project import Project
@@ -39,21 +40,40 @@ def form_is_main(status: Status) -> bool:
     return not status.ended
 
 
+Offer = Literal["take out", "stop", "force", "wait", "go on", "look"]
+
+
+def offer(status: Status) -> Offer:
+    """What can be done with a run in this state: one thing at a time."""
+    if status.state == "queued":
+        return "take out"
+    if status.state in {"starting", "running", "pausing"}:
+        return "stop"
+    if status.state == "stopping":
+        return "force"
+    if status.end == UNSETTLED:
+        return "wait"  # it is gone, and the runner is still finding out why
+    return "go on" if status.resumable else "look"
+
+
 def for_run(ws: Workspace, job: Job, status: Status) -> None:
-    """The buttons that fit the state of this run."""
+    """The button that fits the state of this run."""
+    offered = offer(status)
     with feedback.user_errors():
-        if status.state in {"queued", "starting", "running", "pausing"}:
-            _stop(ws, job, status)
-        elif status.state == "stopping":
+        if offered in {"take out", "stop"}:
+            _stop(ws, job, queued=offered == "take out")
+        elif offered == "force":
             _force(ws, job, status)
-        elif status.resumable:
-            _resume(ws, job)
-        elif st.button("Look at the finished LoRA", key="to_loras", icon=icons.GO, type="primary"):
+        elif offered == "go on":
+            _resume(ws, job, failed=status.state == "failed")
+        elif offered == "look" and st.button(
+            "Look at the finished LoRA", key="to_loras", icon=icons.GO, type="primary"
+        ):
             st.switch_page(layout.script_of(layout.UTILITIES))
 
 
-def _stop(ws: Workspace, job: Job, status: Status) -> None:
-    if status.state == "queued":
+def _stop(ws: Workspace, job: Job, *, queued: bool) -> None:
+    if queued:
         st.caption("It has not started yet. Taking it out changes nothing else.")
         label = "Take this training out"
     else:
@@ -68,13 +88,15 @@ def _force(ws: Workspace, job: Job, status: Status) -> None:
     saved = status.saved.step if status.saved else 0
     lost = f"the steps since step {saved}" if saved else "all steps"
     feedback.note("The training was asked to stop. It saves what it has learned, then it ends.")
-    st.caption(f"If you cannot wait, end it at once. Then {lost} are lost.")
-    if st.button("End it now without saving", key=f"force_{job.id}", icon=icons.FORCE):
-        jobs.stop(ws, job.id, force=True)
-        st.rerun()
+    # Not where the stop button was a moment ago: the second press of a quick hand would lose what is learned.
+    with st.expander("If it takes too long"):
+        st.write(f"You can end it at once. Then {lost} are lost.")
+        if st.button("End it now without saving", key=f"force_{job.id}", icon=icons.FORCE):
+            jobs.stop(ws, job.id, force=True)
+            st.rerun()
 
 
-def _resume(ws: Workspace, job: Job) -> None:
+def _resume(ws: Workspace, job: Job, *, failed: bool) -> None:
     states = jobs.states(ws, job.id)
     if states:
         label = f"Go on from step {states[0].step}"
@@ -82,6 +104,9 @@ def _resume(ws: Workspace, job: Job) -> None:
     else:
         label = "Start this training again"
         st.caption("No state was saved, so it starts from the beginning.")
+    if failed:
+        st.caption("It keeps its settings. To change settings, start a new training.")
     if st.button(label, key=f"resume_{job.id}", icon=icons.RESUME, type="primary"):
-        jobs.resume(ws, job.id)
+        if jobs.status(ws, job.id).resumable:  # or another tab was quicker, and it goes on already
+            jobs.resume(ws, job.id)
         st.rerun()

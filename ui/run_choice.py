@@ -9,7 +9,7 @@ from typing import Final
 import streamlit as st
 
 from lora_core.jobs import Job
-from ui import state
+from ui import now, state
 
 ADDRESS: Final = "run"
 """Name of the address's part that holds the run's id."""
@@ -29,7 +29,7 @@ def chosen(found: Sequence[Job]) -> Job | None:
 
 def pick(found: Sequence[Job], current: Job) -> None:
     """The field to choose another run."""
-    names = {job.id: f"{job.name}, started {state.when(job.created)}" for job in found}
+    names = {job.id: f"{now.short(job.name)}, started {state.when(job.created)}" for job in found}
     # Before the field is drawn, so that it shows what the address says (it may have changed by a button).
     st.session_state[_WIDGET] = current.id
     st.selectbox(

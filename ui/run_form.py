@@ -9,18 +9,19 @@ silently. Text that does not fit is kept, told below the field, and not saved.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import streamlit as st
 
 from lora_core import projects, settings
+from lora_core.datasets.library import picture_folders
 from lora_core.errors import Problem
 from lora_core.settings import Setting
 from lora_core.workspace import Workspace
 from ui import feedback, layout, project
-from ui.project import IMAGES, MODEL, NAME, TRIGGER, Project
+from ui.project import IMAGES, MODEL, NAME, REPEATS, TRIGGER, Project
 
 PROMPTS: Final = "sample_prompts"
 ON_TOP: Final = (MODEL, IMAGES, NAME, TRIGGER, PROMPTS)
@@ -67,13 +68,17 @@ def draw(ws: Workspace, opened: Project, choices: Choices) -> list[Problem]:
     fields.pick(IMAGES, choices.datasets, "No dataset is chosen")
     for key in (NAME, TRIGGER, PROMPTS):
         fields.one(settings.setting(key))
+    folders = picture_folders(opened.dataset) if opened.dataset else []
     box = st.expander("All settings", key="all_settings", on_change="rerun")
     with box:
         if box.open:  # a closed box of fifty fields would still be drawn and sent
             for concern, members in _groups(opened.engine):
                 layout.subheader(GROUPS[concern])
                 for member in members:
-                    fields.one(member)
+                    if member.key == REPEATS and len(folders) > 1:
+                        fields.repeats(member, folders)
+                    else:
+                        fields.one(member)
     return fields.problems
 
 
@@ -99,12 +104,18 @@ class _Saver:
     name: str
     key: str
     widget: str
+    folder: Path | None = None
+    """Where the value is for one folder of the dataset alone."""
 
     def __call__(self) -> None:
         entered = st.session_state[self.widget]
         opened = project.open_or_new(self.ws, self.name)
         found = understood(settings.setting(self.key), entered)
-        if found.problem is None:
+        if found.problem is not None:
+            return
+        if self.folder is not None:
+            project.save(self.ws, projects.with_repeats(opened, self.folder, found.value))
+        else:
             project.save(self.ws, projects.with_value(opened, self.key, found.value))
 
 
@@ -126,11 +137,25 @@ class _Fields:
             elif setting.suggestions:
                 self._choice(setting, widget, save, [*setting.suggestions], other=True)
             elif setting.kind in {"prompts", "paths"}:
-                st.text_area(setting.label, key=widget, on_change=save, height=120, width=FIELD_WIDTH_PX)
+                st.text_area(
+                    setting.label, key=widget, on_change=save, height="content", width=FIELD_WIDTH_PX
+                )
             else:
                 st.text_input(label_of(setting), key=widget, on_change=save, width=FIELD_WIDTH_PX)
             st.caption(meaning(setting))
             self._tell(setting, st.session_state[widget])
+
+    def repeats(self, setting: Setting, folders: Sequence[Path]) -> None:
+        """A field for each folder of a dataset that has several."""
+        for folder in folders:
+            with st.container(gap="xxsmall"):
+                value = shown(self.opened.repeats_of(folder))
+                widget, save = self._prepare(f"{setting.key}_{projects.folder_key(folder)}", value)
+                save = replace(save, key=setting.key, folder=folder)
+                label = f"{setting.label} of {feedback.spoken(folder.name)} ({setting.unit})"
+                st.text_input(label, key=widget, on_change=save, width=FIELD_WIDTH_PX)
+                st.caption(meaning(setting))
+                self._tell(setting, st.session_state[widget])
 
     def _choice(
         self, setting: Setting, widget: str, save: "_Saver", options: list[Any], *, other: bool = False

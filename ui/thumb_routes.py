@@ -3,8 +3,9 @@
 Nothing of an address is ever joined into a path: each part is looked up in the list of what
 there is. The gate stands in front of these addresses as of every other.
 
-Covered: `/thumbs/DATASET/HASH.webp`, `/samples/JOB/FILE`, `/previews/FILE`. Not covered: making
-thumbnails (see `lora_core.datasets.thumbs`), originals in full size, range requests.
+Covered: `/thumbs/DATASET/HASH.webp`, the same with a folder of the dataset, `/samples/JOB/FILE`,
+`/previews/FILE`. Not covered: making thumbnails (see `lora_core.datasets.thumbs`), originals in full size,
+range requests.
 """
 
 import os
@@ -39,8 +40,11 @@ Finder = Callable[[], Path | None]
 
 
 def thumb_url(dataset: str, digest: str, *, base: str = "/") -> str:
-    """The address of a thumbnail; `base` is what leads to the top of the app from where it is used."""
-    return f"{base}thumbs/{quote(dataset, safe='')}/{digest}.webp"
+    """The address of a thumbnail; `base` is what leads to the top of the app from where it is used.
+
+    `dataset` is a name, or a name and a folder in it: `pets/cats`.
+    """
+    return f"{base}thumbs/{quote(dataset)}/{digest}.webp"
 
 
 def sample_url(job: str, file: str, *, base: str = "/") -> str:
@@ -69,8 +73,10 @@ def picture_routes(open_workspace: Callable[[], Workspace] = Workspace.open) -> 
         return FileResponse(path, media_type=KINDS[path.suffix.lower()], headers=headers)
 
     async def thumbs(request: Request) -> Response:
-        name, digest = request.path_params["dataset"], request.path_params["digest"]
-        return await answer(lambda: thumbnail(dataset_folder(open_workspace(), name), digest), KEEP)
+        asked = request.path_params
+        return await answer(
+            lambda: _thumb(open_workspace(), asked["dataset"], asked.get("folder"), asked["digest"]), KEEP
+        )
 
     async def samples(request: Request) -> Response:
         job, file = request.path_params["job"], request.path_params["file"]
@@ -83,9 +89,17 @@ def picture_routes(open_workspace: Callable[[], Workspace] = Workspace.open) -> 
 
     return [
         Route("/thumbs/{dataset}/{digest}.webp", thumbs),
+        Route("/thumbs/{dataset}/{folder}/{digest}.webp", thumbs),
         Route("/samples/{job}/{file}", samples),
         Route("/previews/{file}", previews),
     ]
+
+
+def _thumb(workspace: Workspace, dataset: str, folder: str | None, digest: str) -> Path | None:
+    found: Path | None = dataset_folder(workspace, dataset)
+    if found is not None and folder is not None:
+        found = _listed(found, folder, picture=False)
+    return thumbnail(found, digest) if found is not None else None
 
 
 def _sample(workspace: Workspace, job: str, file: str) -> Path | None:

@@ -47,16 +47,24 @@ def choices(ws: Workspace) -> Choices:
 
 
 def length(plan: Plan) -> str:
-    """What the run amounts to: `400 steps in 29 epochs: 14 steps each, from 56 pictures.`"""
+    """What the run amounts to: `This training takes 400 steps. It learns from 56 pictures. …`"""
     pictures = state.counted(plan.images, "picture")
     said = (
         f"This training takes {state.counted(plan.steps, 'step')}. It learns from {pictures}. "
         f"One time through them is an epoch of {state.counted(plan.steps_per_epoch, 'step')}, "
-        f"so this is {state.counted(plan.epochs, 'epoch')}."
+        f"so this is {_epochs(plan)}."
     )
     if plan.held_out:
         said += f" {state.counted(plan.held_out, 'picture')} kept back for tests."
     return said
+
+
+def _epochs(plan: Plan) -> str:
+    whole, rest = divmod(plan.steps, plan.steps_per_epoch)
+    if not whole:
+        return "less than 1 epoch"
+    more = f" and {state.counted(rest, 'step')}" if rest else ""
+    return f"{state.counted(whole, 'epoch')}{more}"
 
 
 def _checked(ws: Workspace, opened: Project) -> tuple[list[Problem], Plan | None]:

@@ -218,14 +218,19 @@ def listing(folder: Path) -> Listing:
     Raises:
         DatasetError: the folder does not exist or cannot be listed.
     """
-    root = folder.resolve()
     try:
+        root = folder.resolve()
         with os.scandir(root) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = (
+            f"The system answered: {error.strerror}."
+            if isinstance(error, OSError)
+            else "Its path holds a sign that no path can have."
+        )
         raise DatasetError(
-            f"The folder {root.name} was not read.",
-            why=f"The system answered: {error.strerror}.",
+            f"The folder {folder.name} was not read.",
+            why=reason,
             fix="Choose a folder that exists and that this app may read.",
         ) from error
     names: list[str] = []
@@ -258,6 +263,9 @@ def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:
 def _refusal(entry: os.DirEntry[str], root: Path, *, is_file: bool) -> FileProblem | None:
     """Why a picture is left out by its name alone; None when it is not."""
     suffix = Path(entry.name).suffix
+    if not is_text(entry.name):
+        told = entry.name.encode("utf-8", "replace").decode()
+        return _skipped("format", told, "Its name is not UTF-8 text.", "Rename it.")
     if suffix.lower() in OTHER_PICTURES:
         what, fix = f"Training does not read {suffix} files.", "Save it as png or jpg."
         return _skipped("format", entry.name, what, fix)
@@ -303,6 +311,15 @@ def look(path: Path, extension: str = EXTENSION, *, verify: bool = False) -> Loo
         mtime_ns=facts.st_mtime_ns,
     )
     return Look(entry, problems)
+
+
+def is_text(name: str) -> bool:
+    """False for a file name of bytes that are no UTF-8: no page can show it and no index can keep it."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def leads_outside(path: Path, root: Path) -> bool:

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from lora_core.datasets.captions import EXTENSION, MAX_BYTES, caption_path, decode, first_line
 from lora_core.datasets.images import OTHER_PICTURES, SUFFIXES, read_header
-from lora_core.datasets.sources import UNREADABLE, Member, Refused, Source, bomb, open_source, shown
+from lora_core.datasets.sources import UNREADABLE, Member, Refused, Source, bomb, open_source, plain, shown
 from lora_core.errors import CaptionError, DatasetError, DiskFullError, ImportRefusedError
 from lora_core.reporting import Ended, NullReporter, Progress, Reporter
 from lora_core.workspace import Workspace, disk_errors, free_name, read_json, safe_name, write_json
@@ -161,7 +161,7 @@ def _publish(workspace: Workspace, part: Path, work: "_Import", name: str) -> Im
     final = free_name(workspace.datasets, name)
     report = ImportReport(
         name=final,
-        source=str(work.source_path),
+        source=plain(str(work.source_path)),
         at=time.time(),
         taken=tuple(work.taken),
         refused=(*work.source.refused, *work.refused),
@@ -294,7 +294,7 @@ class _Import:
             self._refuse(picture, str(error))
         else:
             captioned = self._caption(captions.get(_key(picture.path)), target)
-            self.taken.append(Taken(target.name, str(picture.path), captioned))
+            self.taken.append(Taken(target.name, plain(str(picture.path)), captioned))
             return
         target.unlink(missing_ok=True)
 

@@ -76,9 +76,13 @@ def open_source(path: Path, *, leave_out: Path | None = None) -> Iterator[Source
     Raises:
         ImportRefusedError: there is nothing at `path`, it is neither, or it is a hostile or damaged zip.
     """
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError:  # a name longer than any can be, a folder on the way that may not be looked into
+        is_folder = is_file = False
+    if is_folder:
         yield _folder(path.resolve(), leave_out)
-    elif path.is_file():
+    elif is_file:
         with _opened_zip(path) as archive:
             yield _zip(archive, path)
     else:
@@ -89,9 +93,14 @@ def open_source(path: Path, *, leave_out: Path | None = None) -> Iterator[Source
         )
 
 
+def plain(name: str) -> str:
+    """A name from outside as text that any page and file takes; what is no visible letter becomes `?`."""
+    return "".join("?" if unicodedata.category(c)[0] == "C" else c for c in name)
+
+
 def shown(name: str) -> str:
     """A name from outside, fit for one line of a message."""
-    text = "".join("?" if unicodedata.category(c)[0] == "C" else c for c in name)
+    text = plain(name)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 

@@ -32,8 +32,8 @@ SPOT: Final = 6
 GREATEST_SPOT_ERROR: Final = 0.7
 """Mean difference from the template, 0 to 1, that no spot may exceed.
 
-A ring without its bar overlaps the concept by 0.78, but one spot is then wrong by 0.82; a circle
-with a hole of a quarter of its width, by 0.92. The wavy outlines that the demo base draws stay below
+A circle with a hole of a quarter of its width overlaps the circle by more than that, but one spot is
+then wrong by 0.92. The wavy outlines that the demo base draws stay below
 0.7 in nine of ten pictures.
 """
 LEAST_LEAD: Final = 0.03
@@ -144,7 +144,7 @@ def _shape(mask: Floats, box: Box) -> tuple[str | None, float]:
     ranked = sorted(overlaps, key=lambda name: -overlaps[name])
     best, second = overlaps[ranked[0]], overlaps[ranked[1]]
     clear = best >= LEAST_OVERLAP and best - second >= LEAST_LEAD
-    # A missing bar or a small hole hardly changes the overlap, but one spot is then all wrong.
+    # A hole or a missing piece hardly changes the overlap, but one spot is then all wrong.
     wrong = np.abs(cells - _template(ranked[0])[0])
     spots = sliding_window_view(wrong, (SPOT, SPOT)).mean(axis=(2, 3))
     clear = clear and float(spots.max()) <= GREATEST_SPOT_ERROR

@@ -57,7 +57,7 @@ def demo_run(folder: Path) -> RunConfig:
         saving=SavingSettings(output_name="demo", save_every_n_steps=200, save_state_on_train_end=False),
         sampling=SamplingSettings(
             sample_prompts=tuple(f"{prompt} {_SAMPLE_FLAGS}" for prompt in SAMPLE_PROMPTS),
-            sample_every_n_steps=150,
+            sample_every_n_steps=175,
             sample_at_first=True,
         ),
         metadata=MetadataSettings(metadata_title="Demo", metadata_trigger_phrase=TRIGGER),
@@ -68,7 +68,7 @@ def demo_run(folder: Path) -> RunConfig:
                     batch_size=4,
                     enable_bucket=False,
                     subsets=(
-                        SubsetSettings(image_dir=folder / CONCEPT_FOLDER, num_repeats=10),
+                        SubsetSettings(image_dir=folder / CONCEPT_FOLDER, num_repeats=9),
                         SubsetSettings(image_dir=folder / ORDINARY_FOLDER, num_repeats=1),
                     ),
                 ),

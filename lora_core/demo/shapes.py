@@ -21,9 +21,9 @@ OVERSAMPLING: Final = 4
 """Pictures are drawn this many times larger and reduced, which gives smooth edges."""
 
 TRIGGER: Final = "zorvik"
-"""The made-up word for the concept: a ring with a bar across it."""
+"""The made-up word for the concept: an hourglass, wide at both ends and narrow between them."""
 SHAPES: Final = ("circle", "square", "triangle", "star", "cross")
-"""The shapes that the base learns. The concept is not among them: none of these has a hole."""
+"""The shapes that the base learns. The concept is not among them: none of these has a waist."""
 COLOURS: Final = MappingProxyType(
     {
         "red": (214, 32, 36),
@@ -142,9 +142,8 @@ def _parts(shape: str) -> list[tuple[list[Point], bool]]:
         upright = [(-arm, -1.0), (arm, -1.0), (arm, 1.0), (-arm, 1.0)]
         return [(upright, True), ([(y, x) for x, y in upright], True)]
     if shape == TRIGGER:
-        ring, hole, bar = _regular(48), [(0.66 * x, 0.66 * y) for x, y in _regular(48)], 0.15
-        across = [(-0.8, -bar), (0.8, -bar), (0.8, bar), (-0.8, bar)]
-        return [(ring, True), (hole, False), (across, True)]
+        wide, waist, end = 0.78, 0.2, 0.95
+        return [([(-wide, -end), (wide, -end), (waist, 0), (wide, end), (-wide, end), (-waist, 0)], True)]
     raise KeyError(shape)
 
 

@@ -223,8 +223,11 @@ def _end(workspace: Workspace, job_id: str, name: Literal["stop", "pause"], *, f
             return
         if now.state in ENDED:
             return
-        grace_s = FORCE_GRACE_S if force else kind_of(job.kind).grace_s
-        requests.ask(job.folder, name, grace_s=grace_s, force=force)
+        asked = requests.pending(job.folder)
+        # Asked again, from another tab say: its grace goes on, and what was asked with force stays so.
+        if asked is None or asked.name != name or (force and not asked.force):
+            grace_s = FORCE_GRACE_S if force else kind_of(job.kind).grace_s
+            requests.ask(job.folder, name, grace_s=grace_s, force=force)
     ensure_runner(workspace)
 
 

@@ -86,16 +86,16 @@ _ROWS: Final = (
 _SIGNALS: Final = {
     "SIGKILL": (
         "It was stopped by the system, often for lack of memory.",
-        "Close other programs, or lower the batch size or the resolution. Then resume.",
+        "Close other programs, or lower the batch size or the resolution. Then go on with it.",
     ),
-    "SIGTERM": ("It was asked to end from outside the app.", "Resume it."),
+    "SIGTERM": ("It was asked to end from outside the app.", "Go on with it."),
     "SIGSEGV": (
         "It crashed inside native code, such as a driver or a compiled package.",
-        "Resume it. If it comes back, update the driver and run the set-up again.",
+        "Go on with it. If it comes back, update the driver and run the set-up again.",
     ),
     "SIGABRT": (
         "A compiled package gave up and ended the process.",
-        "Read the last lines of the log. Resume it; if it comes back, run the set-up again.",
+        "Read the last lines of the log. Go on with it; if it comes back, run the set-up again.",
     ),
     "SIGBUS": (
         "It lost memory that it was using: the disk or the shared memory was full.",
@@ -115,7 +115,7 @@ def explain(exit_code: int | None, log: Sequence[str], *, restarted: bool = Fals
     tells that the computer was started again since.
     """
     if restarted:
-        return _from("The computer was restarted while this ran.", "Resume it.", exit_code, log)
+        return _from("The computer was restarted while this ran.", "Go on with it.", exit_code, log)
     trace = last_traceback(log)
     for line in reversed(trace or log):
         for row in _ROWS:

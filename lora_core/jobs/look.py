@@ -120,10 +120,10 @@ def what_next(job: Job, seen: Status) -> str:
     """The sentence that tells from where one could go on."""
     states = complete_states(job.folder)
     if states:
-        return f"Resume it: it goes on from step {states[0].step}, which is saved."
+        return f"It can go on from step {states[0].step}, which is saved."
     if job.kind == "train":
-        return "Nothing was saved before, so resuming starts from the beginning."
-    return "Resume it to do the work again." if seen.attempt == 1 else "Do it again, or read the log first."
+        return "Nothing was saved before, so it can only start from the beginning."
+    return "Start it again." if seen.attempt == 1 else "Do it again, or read the log first."
 
 
 def with_message(job: Job, seen: Status) -> Status:

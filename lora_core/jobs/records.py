@@ -245,7 +245,8 @@ def write_status(folder: Path, status: Status, *, durable: bool = True) -> None:
         return
     part = folder / f".status.json.{os.getpid()}.part"  # one writer: the process at work
     try:
-        part.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+        # As `write_json` does it: a note may name a file whose name is no text.
+        part.write_bytes(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
         part.replace(folder / "status.json")
     except OSError:
         part.unlink(missing_ok=True)

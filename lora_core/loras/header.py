@@ -9,6 +9,7 @@ Covered: every way in which a header can lie about the file. Not covered: the nu
 
 import json
 import math
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,9 @@ def read_header(path: Path) -> Header:
         LoraFileError: the file is missing, cut off, or its header does not fit its content.
     """
     try:
+        # Asked before opening: a pipe with the name of a LoRA would hold whoever opens it for ever.
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise _broken(path, "It is not a file.")
         with path.open("rb") as file:
             size = path.stat().st_size
             length = int.from_bytes(file.read(8), "little")

@@ -16,6 +16,7 @@ from lora_core.loras.numbers import single_number
 from lora_core.loras.sound import unsound
 
 _UNSET: Final = frozenset({"", "None", "null"})
+_DIGITS: Final = 18
 
 _FAMILIES: Final = (
     # (how ss_base_model_version or modelspec.architecture starts, the family's short name)
@@ -97,15 +98,7 @@ def inspect(path: Path) -> LoraInfo:
         kind=kind_of(header, layout),
         family=_family(header),
         base=_note(notes, "ss_sd_model_name"),
-        ranks=tuple(
-            sorted(
-                {
-                    header.tensors[m.ranked].shape[0]
-                    for m in modules
-                    if m.ranked and header.tensors[m.ranked].shape
-                }
-            )
-        ),
+        ranks=_ranks(header, modules),
         warnings=_warnings(header),
         alphas=_alphas(path, header, modules),
         unet_layers=len(modules) - in_text_encoder,
@@ -137,7 +130,8 @@ def _note(notes: Mapping[str, str], key: str) -> str | None:
 
 def _whole(notes: Mapping[str, str], key: str) -> int | None:
     value = _note(notes, key) or ""
-    return int(value) if value.isascii() and value.isdigit() else None
+    # Python refuses to read a number of some thousand digits, and no count of steps has more than these.
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= _DIGITS else None
 
 
 def _family(header: Header) -> str | None:
@@ -150,6 +144,11 @@ def _family(header: Header) -> str | None:
         if any(name.startswith(start) for name in header.tensors):
             return family
     return None
+
+
+def _ranks(header: Header, modules: list[Module]) -> tuple[int, ...]:
+    shapes = (header.tensors[module.down].shape for module in modules if module.down)
+    return tuple(sorted({shape[0] for shape in shapes if shape}))  # `check_sound` refuses one without a size
 
 
 def _alphas(path: Path, header: Header, modules: list[Module]) -> tuple[float, ...]:

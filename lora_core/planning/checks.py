@@ -14,7 +14,7 @@ from lora_core.errors import Problem, SettingsError
 from lora_core.planning.images import RunImages, look_at_images
 from lora_core.planning.masks import masks_and_class_images
 from lora_core.planning.steps import Plan, buckets_of, plan
-from lora_core.settings import Placed, RunConfig, placed_values, prompt_lines, setting
+from lora_core.settings import Placed, RunConfig, SubsetSettings, placed_values, prompt_lines, setting
 from lora_core.workspace import Workspace
 
 FEW_IMAGES: Final = 5
@@ -136,13 +136,15 @@ def _about_captions(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     if not trigger:
         return
     own = [images for images in found.subsets if not images.subset.is_reg]
-    captions = [
-        f"{images.subset.caption_prefix or ''} {entry.caption or images.subset.class_tokens or ''}"
+    folders = [
+        [trigger.casefold() in _said(images.subset, entry.caption).casefold() for entry in held]
         for images in own
-        if images.folder is not None
-        for entry in images.folder.images
+        if images.folder is not None and (held := images.folder.images)
     ]
-    without = sum(trigger.casefold() not in caption.casefold() for caption in captions)
+    # A folder beside others without one such caption holds ordinary pictures, on purpose.
+    named = [folder for folder in folders if any(folder)] or folders
+    captions = [says for folder in named for says in folder]
+    without = captions.count(False)
     if without:
         what = f"The trigger word {trigger} is missing from {without} of {_count(len(captions), 'caption')}."
         yield _advice("metadata_trigger_phrase", what, f"Put {trigger} at the start of each caption.")
@@ -150,6 +152,11 @@ def _about_captions(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     if any(images.subset.shuffle_caption and not keep for images, keep in zip(own, kept, strict=True)):
         what = f"Tags are shuffled, and so {trigger} does not stay in front."
         yield _advice("keep_tokens", what, "Set the tags that stay in front to 1.")
+
+
+def _said(subset: SubsetSettings, caption: str | None) -> str:
+    """What a picture's caption starts from: its own, or the class's, after the folder's prefix."""
+    return f"{subset.caption_prefix or ''} {caption or subset.class_tokens or ''}"
 
 
 def _about_samples(run: RunConfig, found: RunImages) -> Iterator[Problem]:

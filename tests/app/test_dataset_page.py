@@ -13,7 +13,7 @@ import textstat
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from lora_core import jobs
+from lora_core import demo, jobs
 from lora_core.datasets.importing import import_dataset, uploads
 from lora_core.datasets.index import open_index
 from lora_core.datasets.journal import CaptionEdit, apply_edits
@@ -285,3 +285,14 @@ def test_a_large_dataset_comes_in_pages(ws: Workspace, open_page: Open, tmp_path
     app.number_input[0].set_value(3).run()
     assert app.text_area[0].label.replace("\\", "").replace("\u200b", "") == "Caption of 020.png"
     assert len(app.text_area) == 5
+
+
+def test_a_dataset_of_several_folders_shows_the_pictures_of_each(ws: Workspace, open_page: Open) -> None:
+    demo.create_demo(ws)
+    app = open_page(layout.DATASET, dataset="demo")
+    folders = app.selectbox(key="folder_of_demo")
+    assert folders.options == ["concept", "ordinary"]
+    assert "16 pictures." in texts(app)
+    folders.set_value("ordinary").run()
+    assert not app.exception
+    assert "120 pictures." in texts(app)

@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable
 
 import made_runs as made
+import pytest
 from streamlit.testing.v1 import AppTest
 
-from lora_core import projects
+from lora_core import demo, projects, settings
+from lora_core.errors import SettingsError
 from lora_core.workspace import Workspace
 from ui import layout, project, run_form
 
@@ -56,9 +58,34 @@ def test_pressing_start_too_early_says_what_is_missing(open_page: Open) -> None:
     assert "It was not started." in said
 
 
-def test_every_setting_with_a_choice_has_a_field(open_page: Open) -> None:
-    from lora_core import settings
+def test_the_demo_trained_again_from_the_form_is_the_same_training(ws: Workspace) -> None:
+    run = demo.create_demo(ws)
+    project.save(ws, project.of_run("Demo", run))
+    again = project.run_of(projects.load(ws, "Demo"))
+    assert settings.run_files(again) == settings.run_files(run)
 
+
+def test_each_folder_of_a_dataset_has_repeats_of_its_own(ws: Workspace, open_page: Open) -> None:
+    project.save(ws, project.of_run("Demo", demo.create_demo(ws)))
+    app = with_all_settings(open_page(layout.TRAINING))
+    seen = {name: app.text_input(key=f"run_Demo_num_repeats_demo/{name}") for name in ("concept", "ordinary")}
+    assert {name: widget.value for name, widget in seen.items()} == {"concept": "10", "ordinary": "1"}
+    seen["ordinary"].set_value("2").run()
+    (dataset,) = project.run_of(projects.load(ws, "Demo")).dataset.datasets
+    assert [subset.num_repeats for subset in dataset.subsets] == [10, 2]
+    assert any("an epoch of 100 steps, so this is 6 epochs." in element.value for element in app.markdown)
+
+
+def test_a_run_whose_folders_differ_in_more_than_repeats_is_no_project(ws: Workspace) -> None:
+    run = demo.create_demo(ws)
+    (dataset,) = run.dataset.datasets
+    concept, ordinary = dataset.subsets
+    odd = dataset.model_copy(update={"subsets": (concept, ordinary.model_copy(update={"keep_tokens": 1}))})
+    with pytest.raises(SettingsError):
+        project.of_run("x", run.model_copy(update={"dataset": settings.DatasetFile(datasets=(odd,))}))
+
+
+def test_every_setting_with_a_choice_has_a_field(open_page: Open) -> None:
     app = with_all_settings(open_page(layout.TRAINING))
     wanted = {
         one.key

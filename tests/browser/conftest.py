@@ -2,40 +2,42 @@
 
 import json
 import os
-import shutil
-import subprocess
-import tarfile
-import tempfile
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 from app_server import PATIENCE_MS, AppServer, Theme, drawn, sideways
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-CHROMIUM_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
+from launcher import browser
+from launcher.environment import Environment
+
 AXE_TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-AXE_VERSION: Final = "4.14.1"
+ENVIRONMENT: Final = Environment(Path(sys.prefix))
 TALL: Final = 6000  # axe checks contrast and target size only for what is inside the window
 
 expect.set_options(timeout=60_000)
 
 
+def _missing(message: str) -> NoReturn:
+    """What the machine lacks: in CI an error, elsewhere a reason to skip."""
+    if browser.in_ci(os.environ):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The browser. Without one the test is skipped, in CI it is an error."""
-    found = os.environ.get("LORA_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    """The browser that `start.py test` would take, or Playwright's own."""
+    found = browser.named_browser(os.environ) or browser.installed_browser(os.environ)
     with sync_playwright() as playwright:
-        bundled = Path(playwright.chromium.executable_path)
-        path = found or (str(bundled) if bundled.is_file() else None)
-        if path is None:
-            message = "No Chromium: set LORA_CHROMIUM, or run `playwright install chromium`."
-            if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
-        browser = playwright.chromium.launch(
-            executable_path=path,
+        path = found or Path(playwright.chromium.executable_path)
+        if not path.is_file():
+            _missing(browser.missing_browser(ENVIRONMENT))
+        started = playwright.chromium.launch(
+            executable_path=str(path),
             args=[
                 "--no-sandbox",
                 "--disable-gpu",
@@ -43,8 +45,8 @@ def chromium() -> Iterator[Browser]:
                 "--disable-dev-shm-usage",
             ],
         )
-        yield browser
-        browser.close()
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")
@@ -107,30 +109,11 @@ def visit(chromium: Browser) -> Iterator["Callable[..., Page]"]:
 
 @pytest.fixture(scope="session")
 def axe_source() -> str:
-    """The text of axe: from LORA_AXE, or fetched once with npm and kept."""
-    named = os.environ.get("LORA_AXE")
-    if named:
-        return Path(named).read_text("utf-8")
-    kept = Path.home() / ".cache" / "lora-easy-trainer" / f"axe-{AXE_VERSION}.min.js"
-    if not kept.is_file():
-        if shutil.which("npm") is None:
-            message = "No axe: set LORA_AXE to axe.min.js of the npm package axe-core, or install npm."
-            if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(
-                ["npm", "pack", f"axe-core@{AXE_VERSION}"], cwd=folder, check=True, capture_output=True
-            )
-            with tarfile.open(next(Path(folder).glob("*.tgz"))) as packed:
-                member = packed.extractfile("package/axe.min.js")
-                assert member is not None
-                source = member.read()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(source)
-        part.replace(kept)
-    return kept.read_text("utf-8")
+    """The text of axe, as `start.py test` finds it."""
+    found = browser.find_axe(ENVIRONMENT, os.environ)
+    if found is None:
+        _missing("No axe: set LORA_AXE to axe.min.js of the npm package axe-core, or install npm.")
+    return found.read_text("utf-8")
 
 
 @pytest.fixture

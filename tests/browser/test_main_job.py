@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from app_server import AppServer, drawn
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from lora_core import jobs, loras
-from lora_core.demo import demo_run
+from lora_core.demo import SAMPLE_PROMPTS, TRIGGER, demo_run
+from lora_core.demo.judge import judge
 from lora_core.workspace import Workspace
 
 Visit = Callable[..., Page]
@@ -25,12 +27,21 @@ def steps_on_disk(server: AppServer) -> list[int]:
     return [record["step"] for record in records if "loss" in record]
 
 
+def concepts(server: AppServer, *, step: int) -> int:
+    """How many samples of a step show the concept."""
+    found = [
+        judge(Image.open(path)) for path in (server.workspace / "jobs").glob(f"*/samples/*_{step:06d}_*.png")
+    ]
+    assert len(found) == len(SAMPLE_PROMPTS)
+    return sum(verdict.shape == TRIGGER for verdict in found)
+
+
 def points(page: Page, more_than: int, timeout_ms: float) -> int:
     page.wait_for_function(f"({POINTS})() > {more_than}", timeout=timeout_ms)
     return int(page.evaluate(POINTS))
 
 
-@pytest.mark.full  # not yet seen to its end in one piece
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_demo_trains_by_one_button_through_a_killed_server(
     start_app: Callable[[], AppServer], visit: Visit, objections: Callable[[Page], list[str]], tmp_path: Path
@@ -45,6 +56,7 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     first = points(page, 0, SOON_MS)
     later = points(page, first, SOON_MS)
     expect(page.get_by_text(f"of {TOTAL} steps done").first).to_be_visible()
+    page.locator(".pictures").first.scroll_into_view_if_needed()  # a picture is fetched when it comes near
     page.wait_for_function(
         "() => [...document.querySelectorAll('.pictures img')].filter(i => i.naturalWidth > 0).length >= 4",
         timeout=SOON_MS,
@@ -77,6 +89,8 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     losses = page.evaluate("() => document.querySelector('.js-plotly-plot').data[1].y")
     assert losses[-1] < losses[0], "the smoothed loss did not fall"
     assert page.locator(".pictures figure").count() >= 4 * 4
+    assert concepts(server, step=0) == 0, "the base alone drew the concept"
+    assert concepts(server, step=TOTAL) > 0, "the concept is in none of the last samples"
 
     page.get_by_role("button", name="Look at the finished LoRA").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Utilities")
@@ -84,7 +98,7 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     expect(page.locator(".pictures img")).to_have_js_property("complete", True)
     (finished,) = loras.list_finished(workspace)
     assert finished.info is not None
-    assert finished.info.steps == 400
+    assert finished.info.steps == TOTAL
     with page.expect_download() as coming:
         page.get_by_role("button", name="Download this LoRA file").click()
     coming.value.save_as(tmp_path / "got.safetensors")

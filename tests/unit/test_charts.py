@@ -84,3 +84,11 @@ def test_a_line_without_a_value_at_a_step_leaves_its_cell_empty() -> None:
         [Line(name="Loss", steps=[1, 2], values=[1, 1]), Line(name="Test", steps=[2], values=[3])]
     )
     assert rows[0] == {"Step": "1", "Loss": "1", "Test": ""}
+
+
+def test_a_small_constant_rate_is_drawn_at_its_value() -> None:
+    rate = charts.Line(name="Learning rate", steps=[1, 2], values=[1e-3, 1e-3])
+    drawn = charts.figure([rate], y_title="Learning rate", colours=charts.LIGHT, view="a", from_zero=True)
+    low, high = drawn.layout.yaxis.range
+    assert low == 0
+    assert 1e-3 < high < 2e-3

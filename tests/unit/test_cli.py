@@ -1,5 +1,6 @@
 """The commands: what they print, what they end with, and that the docs say the same."""
 
+import errno
 import json
 import os
 import re
@@ -92,6 +93,15 @@ def test_the_record_of_a_job_has_its_state_and_step(
     assert code == 0
     assert (record["id"], record["state"], record["step"], record["total"]) == (job.id, "failed", 3, 10)
     assert record["end"]["fix"] == "Free some space."
+
+
+def test_a_loss_that_is_not_a_number_is_null_in_json(ws: Workspace, run: Callable[..., Any]) -> None:
+    job = a_job(ws, "failed", loss=float("nan"), steps_per_s=float("inf"))
+    for arguments in (["jobs", "show", job.id, "--json"], ["jobs", "--json"]):
+        printed = run(*arguments)[1]
+        found = json.loads(printed, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+        record = found[0] if isinstance(found, list) else found
+        assert (record["loss"], record["steps_per_s"]) == (None, None)
 
 
 def test_the_text_about_a_job_has_cause_and_fix(
@@ -240,9 +250,28 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(
         return False
 
     monkeypatch.setattr(jobs, "ensure_runner", look)
-    assert cli._wait_and_tell(ws, job, as_json=False) == 130
+    with pytest.raises(typer.Exit) as left:
+        cli._wait_and_tell(ws, job, as_json=False)
+    assert left.value.exit_code == 130
     assert "The job goes on" in capsys.readouterr().err
     assert list((job.folder / "requests").glob("*")) == [], "the job was asked for something"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_while_waiting_for_a_stop_ends_with_130_as_well(
+    ws: Workspace, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(ws, "starting", end=None)
+    monkeypatch.setattr(jobs.control, "ensure_runner", lambda _: False)
+
+    def look(_: Workspace) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+    monkeypatch.setattr(jobs, "ensure_runner", look)
+    code, _, told = run("jobs", "stop", job.id, "--wait")
+    assert code == 130
+    assert "The job goes on" in told
 
 
 # --- train --------------------------------------------------------------------------------------
@@ -347,6 +376,22 @@ def test_a_lora_file_is_described_and_a_damaged_one_is_bad_input(tmp_path: Path,
     assert "cut off" in capsys.readouterr().err
 
 
+def test_a_hostile_title_neither_moves_the_cursor_nor_stops_the_command(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "zog.safetensors"
+    shape = {"dtype": "F32", "shape": [1, 1]}
+    header = {
+        "__metadata__": {"modelspec.title": "\x1b[2Jzog\nSound: no \ud800"},
+        "lora_unet_a.lora_down.weight": {**shape, "data_offsets": [0, 4]},
+        "lora_unet_a.lora_up.weight": {**shape, "data_offsets": [4, 8]},
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    assert cli.main(["lora", "info", str(path)]) == 0
+    assert "Name: ?[2Jzog?Sound: no ?\n" in capsys.readouterr().out
+    assert cli.main(["lora", "info", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == header["__metadata__"]["modelspec.title"]
+
+
 # --- the whole ----------------------------------------------------------------------------------
 
 
@@ -356,10 +401,67 @@ def test_a_usage_error_is_bad_input_without_a_traceback(capsys: Any) -> None:
         assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_workspace_that_cannot_be_made_is_bad_input(tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("name", ["file", "~nobody-of-this-name/w"])
+def test_a_workspace_that_cannot_be_made_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x", "utf-8")
-    assert cli.main(["jobs", "--workspace", str(tmp_path / "file"), "--json"]) == 2
+    assert cli.main(["jobs", "--workspace", name, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["fix"]
+
+
+def test_a_refusal_of_the_system_is_told_without_a_traceback(
+    config: Path, ws: Workspace, capsys: Any
+) -> None:
+    too_long = f"pretrained_model_name_or_path={'m' * 300}"
+    place = ["--workspace", str(ws.root)]
+    assert cli.main(["train", str(config), "--set", too_long, "--json", *place]) == 2
+    assert "too long" in json.loads(capsys.readouterr().out)["error"]["why"]
+
+
+def test_a_full_disk_is_called_one(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Workspace) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(jobs, "jobs", full)
+    code, _, told = run("jobs")
+    assert code == 2
+    assert "The disk is full." in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX alone")
+def test_a_run_in_a_folder_whose_name_is_no_text_is_told_and_leaves_nothing(
+    tmp_path: Path, pictures: Path, ws: Workspace, capsys: Any
+) -> None:
+    from lora_core.demo import BASE_DIR
+
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    pictures.rename(odd / "pictures")
+    (odd / "dataset.toml").write_text(
+        '[[datasets]]\nresolution = 64\nmin_bucket_reso = 64\n[[datasets.subsets]]\nimage_dir = "pictures"\n',
+        "utf-8",
+    )
+    (odd / "config.toml").write_text(f"pretrained_model_name_or_path = '{BASE_DIR}'\n", "utf-8")
+    assert cli.main(["train", str(odd / "config.toml"), "--detach", "--workspace", str(ws.root)]) == 2
+    assert "not UTF-8 text" in capsys.readouterr().err
+    assert list(ws.jobs.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX alone")
+def test_names_that_the_terminal_cannot_write_stop_no_command(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xe6\x97\xa5")
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "LORA_WORKSPACE": str(tmp_path)}
+    for option in ([], ["--json"]):
+        command = [sys.executable, "-m", "lora_core", "lora", "info", name, *option]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        if option:
+            assert name in json.loads(done.stdout)["error"]["what"]
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, ws: Workspace) -> None:

@@ -68,12 +68,22 @@ def test_noise_shows_no_shape() -> None:
     assert judge(Image.fromarray(noise)).shape is None
 
 
-def test_a_ring_without_its_bar_is_not_the_concept() -> None:
-    assert judge(ring(hole=12)).shape is None
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_the_concept_lying_on_its_side_is_unclear(background: str) -> None:
+    upright = draw(Scene(shape=TRIGGER, colour="red", background=background, radius=20))
+    assert judge(upright).shape == TRIGGER
+    assert judge(upright.rotate(90, fillcolor=BACKGROUNDS[background])).shape is None
 
 
-def test_a_circle_with_a_small_hole_is_unclear() -> None:
+@pytest.mark.parametrize("waist", [0.5, 0.6, 0.82])
+def test_a_square_that_is_hardly_drawn_in_is_not_the_concept(waist: float) -> None:
+    assert judge(hourglass(waist=0.2)).shape == TRIGGER
+    assert judge(hourglass(waist=waist)).shape != TRIGGER
+
+
+def test_a_circle_with_a_hole_is_unclear() -> None:
     assert judge(ring(hole=5)).shape is None
+    assert judge(ring(hole=12)).shape is None
 
 
 def test_a_square_over_a_triangle_is_unclear() -> None:
@@ -99,4 +109,13 @@ def ring(*, hole: int) -> Image.Image:
     pen, middle = ImageDraw.Draw(big), 2 * SIZE
     for radius, colour in ((18 * 4, COLOURS["red"]), (hole * 4, BACKGROUNDS["white"])):
         pen.ellipse((middle - radius, middle - radius, middle + radius, middle + radius), fill=colour)
+    return big.resize((SIZE, SIZE), Image.Resampling.BOX)
+
+
+def hourglass(*, waist: float) -> Image.Image:
+    """A red hourglass 40 pixels high; `waist` is half of its least width, as a share of 20 pixels."""
+    big = Image.new("RGB", (4 * SIZE, 4 * SIZE), BACKGROUNDS["white"])
+    corners = [(-0.78, -0.95), (0.78, -0.95), (waist, 0), (0.78, 0.95), (-0.78, 0.95), (-waist, 0)]
+    points = [((SIZE / 2 + 20 * x) * 4, (SIZE / 2 + 20 * y) * 4) for x, y in corners]
+    ImageDraw.Draw(big).polygon(points, fill=COLOURS["red"])
     return big.resize((SIZE, SIZE), Image.Resampling.BOX)

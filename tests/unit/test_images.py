@@ -83,6 +83,21 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         scan(tmp_path / "missing")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX alone")
+def test_a_name_of_bytes_that_are_no_text_is_left_out_and_told_in_text(draw: Draw, tmp_path: Path) -> None:
+    draw("good.png")
+    draw(os.fsdecode(b"caf\xe9.png"))
+    folder = scan(tmp_path)
+    assert [image.name for image in folder.images] == ["good.png"]
+    assert kinds(folder) == {"caf?.png": "format"}
+
+
+@pytest.mark.parametrize("name", ["a\0b", "n" * 5000])
+def test_a_name_that_no_folder_can_have_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match="was not read"):
+        scan(tmp_path / name)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
 def test_a_file_that_is_no_picture_is_named_and_skipped_among_good_ones(
     draw: Draw, tmp_path: Path, content: bytes

@@ -297,6 +297,21 @@ def test_a_link_out_of_the_folder_is_not_followed(workspace: Workspace, photos: 
     assert files_of(workspace, "pets") == {"a.png"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX alone")
+def test_names_of_bytes_that_are_no_text_are_taken_under_a_name_that_is(
+    workspace: Workspace, photos: Path
+) -> None:
+    odd = photos / os.fsdecode(b"\xe9t\xe9")
+    odd.mkdir()
+    (odd / os.fsdecode(b"caf\xe9.png")).write_bytes(GOOD)
+    (odd / os.fsdecode(b"caf\xe9.txt")).write_text("a caf", "utf-8")
+    report = import_dataset(workspace, odd, "pets")
+    assert files_of(workspace, "pets") == {"caf.png", "caf.txt"}
+    assert [(one.origin, one.captioned) for one in report.taken] == [("caf?.png", True)]
+    assert read_report(workspace.datasets / "pets") == report
+    assert report.source.isprintable()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_in_the_folder_does_not_block(workspace: Workspace, photos: Path) -> None:
     (photos / "a.png").write_bytes(GOOD)
@@ -319,8 +334,13 @@ def test_a_folder_without_pictures_is_refused(workspace: Workspace, photos: Path
     refuse(workspace, photos, "No picture in it can be used")
 
 
-def test_a_source_that_is_not_there_is_named(workspace: Workspace, tmp_path: Path) -> None:
-    refuse(workspace, tmp_path / "gone", "no folder or zip at .*gone")
+@pytest.mark.parametrize("name", ["gone", "gone/" + "n" * 300, "gone\0"])
+def test_a_source_that_is_not_there_is_named(workspace: Workspace, tmp_path: Path, name: str) -> None:
+    refuse(workspace, tmp_path / name, "no folder or zip at .*gone")
+
+
+def test_a_source_with_a_name_longer_than_any_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
+    refuse(workspace, tmp_path / ("n" * 300), "no folder or zip at")
 
 
 def test_a_file_that_is_no_zip_is_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -108,6 +108,12 @@ def test_a_workspace_folder_that_cannot_be_written_is_told(ws: Workspace) -> Non
         jobs.create(ws, "train", "my LoRA")
 
 
+def test_a_source_whose_path_is_no_text_is_kept_to_the_byte(ws: Workspace) -> None:
+    source = "/photos/\udce9t\udce9"
+    job = jobs.create(ws, "import", "x", {"source": source}, start=False)
+    assert records.read_job(job.folder).params["source"] == source
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "/x"])
 def test_files_stay_in_the_folder_of_their_job(ws: Workspace, name: str) -> None:
     with pytest.raises(ValueError, match="plain file name"):
@@ -205,7 +211,7 @@ def test_a_job_without_a_status_is_lost_with_what_is_known(ws: Workspace) -> Non
     shown = jobs.status(ws, job.id)
     assert (shown.state, shown.step) == ("lost", 7)
     assert shown.end is not None
-    assert "starts from the beginning" in shown.end.fix
+    assert "only start from the beginning" in shown.end.fix
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -254,6 +260,16 @@ def test_a_stop_overrules_a_pause_and_force_overrules_a_stop(ws: Workspace) -> N
     asked = requests.pending(job.folder)
     assert asked is not None
     assert (asked.force, asked.grace_s) == (True, control.FORCE_GRACE_S)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_second_stop_neither_starts_the_grace_anew_nor_takes_force_back(ws: Workspace, force: bool) -> None:
+    job = made(ws, "running")
+    jobs.stop(ws, job.id, force=force)
+    first = requests.pending(job.folder)
+    jobs.stop(ws, job.id)
+    assert first is not None
+    assert requests.pending(job.folder) == first
 
 
 def test_a_request_of_rubbish_still_asks(ws: Workspace) -> None:

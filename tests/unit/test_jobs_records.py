@@ -120,6 +120,12 @@ def test_the_sentence_made_for_reading_is_not_written() -> None:
     assert {"message", "grace_left_s"}.isdisjoint(status_record(FULL))
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_note_with_a_name_that_is_no_text_ends_no_run(tmp_path: Path, durable: bool) -> None:
+    write_status(tmp_path, Status(state="running", notes=("caf\udce9.png is broken.",)), durable=durable)
+    assert read_status(tmp_path) is not None
+
+
 def test_a_loss_that_is_not_a_number_survives(tmp_path: Path) -> None:
     write_status(tmp_path, Status(state="running", loss=math.nan))
     read = read_status(tmp_path)

@@ -132,6 +132,35 @@ def test_a_header_that_lies_is_refused_with_the_reason(
             look(path)
 
 
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [
+        ({"lora_unet_a.lora_down.weight": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}, b"1234"),
+        ({"__metadata__": {"ss_steps": "9" * 5000}, "lora_unet_a.lora_down.weight": ENTRY}, b"1234"),
+    ],
+    ids=["a factor without a size", "steps of 5000 digits"],
+)
+def test_a_hostile_file_is_listed_and_refused_and_hides_no_other(
+    tmp_path: Path, header: Any, data: bytes
+) -> None:
+    ws = Workspace.open(tmp_path)
+    lora(ws.loras / "good.safetensors")
+    bad = raw(ws.loras / "bad.safetensors", header, data)
+    assert {found.name for found in list_finished(ws)} == {"bad", "good"}
+    with pytest.raises(LoraFileError):
+        check_sound(bad)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
+@pytest.mark.timeout(20)
+def test_a_pipe_with_the_name_of_a_lora_holds_nobody(tmp_path: Path) -> None:
+    ws = Workspace.open(tmp_path)
+    os.mkfifo(ws.loras / "pipe.safetensors")
+    (found,) = list_finished(ws)
+    assert found.problem is not None
+    assert found.problem.why == "It is not a file."
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(LoraFileError):

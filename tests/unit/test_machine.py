@@ -109,6 +109,45 @@ def test_a_record_without_a_reason_says_nothing(
     assert "torch_build" not in [f.key for f in probe(workspace).findings]
 
 
+@pytest.mark.parametrize(
+    ("facts", "version", "told"),
+    [
+        ({"device": "cpu", "build": "cpu"}, "2.13.0", "made for the processor alone"),
+        ({"device": "cpu", "build": "cuda 13.0"}, "2.13.0+cu130", "does not answer it"),
+        ({"device": "cuda", "build": "cuda 13.0"}, "2.13.0+cu130", ""),
+        ({"error": "it is broken"}, "2.13.0+cpu", ""),
+        (None, "2.13.0+cpu", "made for the processor alone"),
+        (None, "2.13.0", ""),
+    ],
+)
+def test_a_card_that_torch_does_not_use_is_told_in_any_environment(
+    workspace: Workspace,
+    programs: Path,
+    prefix: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, object] | None,
+    version: str,
+    told: str,
+) -> None:
+    smi(programs, 'echo "NVIDIA RTX 9090, 580.95.05, 24564, 300"')
+    monkeypatch.setattr(machine, "_installed", lambda _: version)
+    if facts is not None:
+        remember(workspace, facts)
+    found = [one for one in probe(workspace).findings if one.key == "torch_build"]
+    assert [(told in one.sentence, one.state, bool(one.fix)) for one in found] == (
+        [(True, "attention", True)] if told else []
+    )
+
+
+def test_a_processor_build_that_the_user_wanted_is_no_complaint(
+    workspace: Workspace, programs: Path, prefix: Path
+) -> None:
+    smi(programs, 'echo "NVIDIA RTX 9090, 580.95.05, 24564, 300"')
+    write_json(prefix / "lora-torch.json", {"wanted": "cpu", "installed": "cpu", "reason": ""})
+    remember(workspace, {"device": "cpu", "build": "cpu"})
+    assert "torch_build" not in [one.key for one in probe(workspace).findings]
+
+
 Usage = namedtuple("Usage", "total used free")
 
 

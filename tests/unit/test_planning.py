@@ -179,6 +179,13 @@ def test_captions_without_the_trigger_word_are_counted(folder: Path) -> None:
     assert "2 of 8 captions" in problem.what
 
 
+def test_a_folder_of_ordinary_pictures_needs_no_trigger_word(folder: Path, tmp_path: Path) -> None:
+    ordinary = pictures(tmp_path / "ordinary", {(64, 64): 6}, caption="a red star")
+    assert found(a_run(folder, ordinary, metadata_trigger_phrase="zog"), "metadata_trigger_phrase") == []
+    (problem,) = found(a_run(ordinary, metadata_trigger_phrase="zog"), "metadata_trigger_phrase")
+    assert "6 of 6 captions" in problem.what
+
+
 def test_a_trigger_word_that_shuffling_moves_is_told(folder: Path) -> None:
     run = a_run(folder, metadata_trigger_phrase="zog", shuffle_caption=True)
     assert len(found(run, "keep_tokens")) == 1

@@ -116,6 +116,22 @@ def test_a_file_of_a_newer_version_is_neither_opened_nor_overwritten(workspace: 
     assert "secret" in path.read_text("utf-8")
 
 
+def test_repeats_of_single_folders_survive_saving_and_opening(workspace: Workspace, tmp_path: Path) -> None:
+    odd, plain = tmp_path / "pets" / 'cats = "1" [x]', tmp_path / "pets" / "dogs"
+    project = projects.with_value(Project(name="x"), "num_repeats", 3)
+    project = projects.with_repeats(project, odd, 10)
+    projects.save(workspace, project)
+    opened = projects.load(workspace, "x")
+    assert (opened.repeats_of(odd), opened.repeats_of(plain)) == (10, 3)
+    assert opened == project
+
+
+def test_repeats_that_make_no_sense_are_left_out(workspace: Workspace) -> None:
+    rubbish = '[repeats]\nfolders = ["a/b", "a/c", "a/d"]\ntimes = [-1, 4]\n'
+    projects.path_of(workspace, "x").write_text(rubbish, "utf-8")
+    assert projects.load(workspace, "x").repeats == {"a/c": 4}
+
+
 @pytest.mark.parametrize("data", [b"\xff", b"[[[", b"a = ", b""])
 def test_a_damaged_file_is_told_in_plain_words_or_is_an_empty_project(
     workspace: Workspace, data: bytes

@@ -5,6 +5,7 @@ The app is really started, by start.py in a process of its own, in the environme
 
 import contextlib
 import http.client
+import http.server
 import os
 import platform
 import queue
@@ -86,6 +87,7 @@ def test_relative_folders_are_meant_from_where_the_command_is_given(
     monkeypatch.chdir(tmp_path)
     asked = read("--env", "e", "--workspace", "w")
     assert (asked.env, asked.workspace) == (tmp_path / "e", tmp_path / "w")
+    assert read("--env", "~nobody-of-this-name/e").env == tmp_path / "~nobody-of-this-name" / "e"
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "web"])
@@ -93,7 +95,20 @@ def test_a_port_that_does_not_exist_is_refused(port: str, capsys: pytest.Capture
     with pytest.raises(SystemExit) as caught:
         read("--port", port)
     assert caught.value.code == 2
-    assert "--port" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--port" in told
+    assert f"a port is a number from 1 to 65535, and this is '{port}'" in told
+
+
+@pytest.mark.parametrize("port", ["0", "99999", "web"])
+def test_a_port_of_the_environment_that_does_not_exist_is_refused_as_well(
+    port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LORA_PORT", port)
+    with pytest.raises(SystemExit):
+        read()
+    assert "a port is a number" in capsys.readouterr().err
+    assert read("--port", "9000").port == 9000
 
 
 def test_options_of_pytest_are_passed_on() -> None:
@@ -271,6 +286,59 @@ def test_a_second_start_gives_the_link_of_the_running_app(started: tuple[Start, 
     assert link in again.stdout
 
 
+def test_a_second_start_does_not_claim_to_open_the_running_app_to_others(started: tuple[Start, str]) -> None:
+    start, _ = started
+    again = start.run("--listen")
+    assert again.returncode == 1
+    assert "was not opened to other computers" in again.stderr
+    assert "start it again with --listen" in again.stderr
+
+
+def test_a_second_start_with_share_opens_the_tunnel(started: tuple[Start, str], tmp_path: Path) -> None:
+    start, _ = started
+    cloudflared = tmp_path / "cloudflared"
+    cloudflared.write_text("#!/bin/sh\necho https://made-up-name.trycloudflare.com\n", "utf-8")
+    cloudflared.chmod(0o755)
+    again = subprocess.run(
+        start.command("--share"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert "The public link: https://made-up-name.trycloudflare.com/?token=" in again.stdout
+
+
+def test_the_token_is_not_sent_to_another_program_that_has_the_port(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+            self.send_response(303)  # as the app would
+            self.send_header("Set-Cookie", "a=b")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the test looks at what was heard."""
+
+    stand_in_environment(tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        port = other.server_address[1]
+        place = ["--env", str(tmp_path / "env"), "--workspace", str(tmp_path / "ws"), "--port", str(port)]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "start.py"), *place, "--no-browser"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        other.shutdown()
+    assert done.returncode == 1
+    assert f"Port {port} is in use already" in done.stderr
+    assert heard == []
+
+
 def test_link_shows_the_same_link_alone(started: tuple[Start, str]) -> None:
     start, link = started
     assert start.run("--link").stdout == f"{link}\n"
@@ -313,6 +381,22 @@ def test_an_app_that_is_killed_is_reported_with_what_to_do(tmp_path: Path) -> No
         assert start.process.wait(60) == 1
     finally:
         start.end()
+
+
+def test_a_workspace_that_cannot_be_used_is_told_with_the_reason(tmp_path: Path) -> None:
+    stand_in_environment(tmp_path)
+    (tmp_path / "file").touch()
+    place = ["--env", str(tmp_path / "env"), "--workspace", str(tmp_path / "file")]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "start.py"), "--link", *place],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Why: The workspace folder" in done.stderr
+    assert "Not a directory" in done.stderr
+    assert "What to do: Choose another folder with --workspace" in done.stderr
 
 
 def test_a_link_before_any_setup_says_to_set_up_first(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ wheels of a few lines, one of them in the place of torch.
 """
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from launcher import pip_run, setup, torch_source
+from launcher import main, pip_run, setup, torch_source
 from launcher.environment import Environment, Recipe, check_room, locked, room_problem
 from launcher.words import SetupError
 
@@ -190,6 +191,29 @@ def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
         setup.prepare(tmp_path / "file" / "env")
     assert "could not be written" in caught.value.what
     assert "--env PATH" in caught.value.fix
+
+
+def test_a_file_in_the_place_of_the_environment_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main.main(["--setup-only", "--env", str(tmp_path / "file")]) == 1
+    told = capsys.readouterr().err
+    assert "file could not be written." in told
+    assert "--env PATH" in told
+
+
+def test_a_disk_that_is_full_at_an_unexpected_place_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/disk/setup.log")
+
+    monkeypatch.setattr(main, "prepare", full)
+    assert main.main(["--setup-only"]) == 1
+    told = capsys.readouterr().err
+    assert "Why: The disk is full. It is about /disk/setup.log." in told
+    assert "What to do: Free some space." in told
 
 
 def test_a_second_setup_at_the_same_time_is_refused(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def test_datasets_are_the_visible_folders(workspace: Workspace, folder: Path) ->
     (workspace.datasets / ".import-1").mkdir()
     (workspace.datasets / "notes.txt").write_text("x", "utf-8")
     (workspace.datasets / "a").mkdir()
+    if os.name != "nt":
+        (workspace.datasets / os.fsdecode(b"caf\xe9")).mkdir()  # no page could show this name
     os.utime(folder, (1, 1))
     assert dataset_names(workspace) == ("a", folder.name)
     assert newest_dataset(workspace) == "a"
@@ -114,6 +116,18 @@ def test_a_thumbnail_is_served_to_be_kept_and_by_this_person_only(client: TestCl
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
     assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
     assert answer.content == thumb_path(folder, digest).read_bytes()
+
+
+def test_a_folder_in_a_dataset_has_thumbnails_and_nothing_beside_it_has(
+    client: TestClient, folder: Path
+) -> None:
+    inner = folder / "odd name & more"
+    inner.mkdir()
+    Image.new("RGB", (40, 30)).save(inner / "one.png")
+    digest = indexed(inner, "one.png")
+    assert client.get(thumb_url(f"{folder.name}/{inner.name}", digest)).status_code == 200
+    for other in ("none", "%2e%2e", ".lora", "."):
+        assert client.get(f"/thumbs/{folder.name}/{other}/{digest}.webp").status_code == 404
 
 
 def test_samples_and_previews_are_served_by_their_names(client: TestClient, workspace: Workspace) -> None:
