@@ -23,7 +23,7 @@ import toml
 from benchmarks.launch import PEAK
 from benchmarks.model_folder import TOKENIZER, Family
 from benchmarks.processes import CannotMeasureError, Finished, Line, watched
-from benchmarks.rivals import checkout, rival_python
+from benchmarks.sd_scripts import checkout, python_of
 
 Dtype = Literal["fp32", "bf16"]
 
@@ -112,7 +112,7 @@ def bare(case: Case, place: Place) -> Timed:
 def sd_scripts(case: Case, place: Place) -> Timed:
     """sd-scripts with its own training script, unchanged; its bar tells when a step has ended."""
     script = checkout(os.environ) / f"{'sdxl_' if case.family == 'sdxl' else ''}train_network.py"
-    python = rival_python(os.environ)
+    python = python_of(os.environ)
     tokenizers = place.work / "tokenizers"
     tokenizers.mkdir()
     for name in _TOKENIZERS:

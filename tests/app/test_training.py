@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import made_runs as made
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lora_core import demo, projects, settings
+from lora_core import demo, jobs, planning, projects, settings
 from lora_core.errors import SettingsError
+from lora_core.jobs.look import UNSETTLED
 from lora_core.workspace import Workspace
-from ui import layout, project, run_form
+from ui import layout, live_run, now, project, run_actions, run_form
 
 Open = Callable[..., AppTest]
 
@@ -66,14 +68,19 @@ def test_the_demo_trained_again_from_the_form_is_the_same_training(ws: Workspace
 
 
 def test_each_folder_of_a_dataset_has_repeats_of_its_own(ws: Workspace, open_page: Open) -> None:
-    project.save(ws, project.of_run("Demo", demo.create_demo(ws)))
+    run = demo.create_demo(ws)
+    planned = [subset.num_repeats for subset in run.dataset.datasets[0].subsets]
+    project.save(ws, project.of_run("Demo", run))
     app = with_all_settings(open_page(layout.TRAINING))
-    seen = {name: app.text_input(key=f"run_Demo_num_repeats_demo/{name}") for name in ("concept", "ordinary")}
-    assert {name: widget.value for name, widget in seen.items()} == {"concept": "10", "ordinary": "1"}
-    seen["ordinary"].set_value("2").run()
-    (dataset,) = project.run_of(projects.load(ws, "Demo")).dataset.datasets
-    assert [subset.num_repeats for subset in dataset.subsets] == [10, 2]
-    assert any("an epoch of 100 steps, so this is 6 epochs." in element.value for element in app.markdown)
+    fields = [app.text_input(key=f"run_Demo_num_repeats_demo/{name}") for name in ("concept", "ordinary")]
+    assert [field.value for field in fields] == [str(times) for times in planned]
+    fields[1].set_value(str(planned[1] + 6)).run()
+    changed = project.run_of(projects.load(ws, "Demo"))
+    subsets = changed.dataset.datasets[0].subsets
+    assert [subset.num_repeats for subset in subsets] == [planned[0], planned[1] + 6]
+    plan = planning.plan(changed)
+    assert plan is not None
+    assert any(f"an epoch of {plan.steps_per_epoch} steps" in element.value for element in app.markdown)
 
 
 def test_a_run_whose_folders_differ_in_more_than_repeats_is_no_project(ws: Workspace) -> None:
@@ -133,3 +140,27 @@ def test_updates_stay_paused_after_a_restart(ws: Workspace, open_page: Open) -> 
     made.run(ws, "cat", "finished", steps=40)
     open_page(layout.TRAINING).checkbox(key="pause_updates").check().run()
     assert open_page(layout.TRAINING).checkbox(key="pause_updates").value is True
+
+
+def test_a_training_that_stops_does_not_say_how_long_its_work_would_take(ws: Workspace) -> None:
+    job = made.run(ws, "cat", "running", steps=12, phase="Training", steps_per_s=0.5, eta_s=500.0)
+    working = jobs.status(ws, job.id)
+    assert live_run.progress_text(job, replace(working, state="running", end=None)).endswith("minutes left.")
+    ending = live_run.progress_text(job, replace(working, state="stopping", end=None))
+    assert ending == "Training. 12 of 40 steps done."
+
+
+def test_two_long_names_are_told_apart_by_their_ends() -> None:
+    names = [f"a training with many words in its name, number {number}" for number in (1, 2)]
+    short = [now.short(name) for name in names]
+    assert len(set(short)) == 2
+    assert all(len(name) <= 44 for name in short)
+    assert now.short("cat") == "cat"
+
+
+def test_another_button_is_offered_in_each_kind_of_state() -> None:
+    offered = {state: run_actions.offer(jobs.Status(state=state)) for state in jobs.STATES}
+    assert {state for state, one in offered.items() if one == "go on"} == jobs.RESUMABLE
+    assert {state for state, one in offered.items() if one == "stop"} == {"starting", "running", "pausing"}
+    assert (offered["queued"], offered["stopping"], offered["finished"]) == ("take out", "force", "look")
+    assert run_actions.offer(jobs.Status(state="lost", end=UNSETTLED)) == "wait"

@@ -19,7 +19,7 @@ from benchmarks.live_bytes import counting
 from benchmarks.machine import ROOT
 from benchmarks.processes import CannotMeasureError, Finished, Line, watched
 from benchmarks.record import UNAVAILABLE, Measurement, emit
-from benchmarks.rivals import checkout
+from benchmarks.sd_scripts import checkout
 from benchmarks.trainers import BARE, OURS, Case, Place, bar_times, settings, timed, write_files
 from lora_core.settings import load_run
 
