@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from lora_core.loras.header import Header, read_header
 from lora_core.loras.layout import DORA_SCALE, Layout, Module, kind_of, layout_of, modules_of
-from lora_core.loras.numbers import single_number
 from lora_core.loras.sound import unsound
 
 _UNSET: Final = frozenset({"", "None", "null"})
@@ -147,11 +146,13 @@ def _family(header: Header) -> str | None:
 
 
 def _ranks(header: Header, modules: list[Module]) -> tuple[int, ...]:
-    shapes = (header.tensors[module.down].shape for module in modules if module.down)
+    shapes = (header.tensors[module.ranked].shape for module in modules if module.ranked)
     return tuple(sorted({shape[0] for shape in shapes if shape}))  # `check_sound` refuses one without a size
 
 
 def _alphas(path: Path, header: Header, modules: list[Module]) -> tuple[float, ...]:
+    from lora_core.loras.numbers import single_number  # here: numpy would hold up all that reads no numbers
+
     found = (single_number(path, header.tensors[module.alpha]) for module in modules if module.alpha)
     return tuple(sorted({alpha for alpha in found if alpha is not None}))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from lora_core.errors import LoraFileError
 from lora_core.loras.header import Header, read_header
 from lora_core.loras.layout import Module, layout_of, modules_of
-from lora_core.loras.numbers import not_finite
 
 
 def check_sound(path: Path) -> None:
@@ -49,6 +48,8 @@ def _check_factors(path: Path, header: Header, module: Module) -> None:
 
 
 def _check_numbers(path: Path, header: Header) -> None:
+    from lora_core.loras.numbers import not_finite  # here: numpy would hold up all that reads no numbers
+
     with path.open("rb") as file:
         for name, tensor in header.tensors.items():
             try:

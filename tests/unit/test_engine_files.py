@@ -164,8 +164,7 @@ def state_in(folder: Path) -> Path:
         path,
         position,
         lora={"a": torch.arange(3.0)},
-        optimizer={"state": {0: torch.ones(2)}},
-        schedule={"last": 3},
+        movers={"optimizer": {"state": {0: torch.ones(2)}}, "schedule": {"last": 3}},
     )
     return path
 
@@ -173,9 +172,9 @@ def state_in(folder: Path) -> Path:
 def test_a_state_comes_back_as_it_was_saved_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     path = state_in(tmp_path)
     state = load_state(path)
-    assert (state.position.step, state.position.losses, state.schedule) == (3, [0.5], {"last": 3})
+    assert (state.position.step, state.position.losses, state.movers["schedule"]) == (3, [0.5], {"last": 3})
     assert torch.equal(state.lora["a"], torch.arange(3.0))
-    assert torch.equal(state.optimizer["state"][0], torch.ones(2))
+    assert torch.equal(state.movers["optimizer"]["state"][0], torch.ones(2))
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 

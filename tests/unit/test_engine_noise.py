@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler
 
+from lora_core.engines.diffusers.losses import squared
 from lora_core.engines.diffusers.noise import (
     NoiseSchedule,
     Purpose,
     draw,
     generator,
-    loss,
     normal,
     validation_timesteps,
 )
@@ -69,7 +69,7 @@ def test_noisy_latents_are_those_of_diffusers_own_scheduler() -> None:
 def test_the_loss_weighs_every_sample_alike() -> None:
     predicted = torch.zeros(2, 1, 2, 2)
     target = torch.stack([torch.full((1, 2, 2), 1.0), torch.full((1, 2, 2), 3.0)])
-    assert float(loss(predicted, target)) == 5.0
+    assert float(squared(predicted, target)) == 5.0
 
 
 def test_validation_timesteps_are_those_of_sd_scripts() -> None:

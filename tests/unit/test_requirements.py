@@ -19,8 +19,15 @@ OURS = {"lora_core", "ui", "pages", "launcher", "tests", "benchmarks", "start", 
 HELPERS = {path.stem for path in (ROOT / "tests").rglob("*.py")}
 BUNDLED = {"starlette": "streamlit", "anyio": "streamlit"}
 """Packages that the code may use because they are what another one's public surface is made of."""
-BY_NAME = {"tensorboard": 'log_with="tensorboard"', "peft": "load_lora_weights"}
-"""Packages that another one imports for us, and the words in our code that make it do so."""
+BY_NAME = {
+    "tensorboard": 'log_with="tensorboard"',
+    "peft": "load_lora_weights",
+    "prodigyopt": '"prodigyopt.Prodigy"',
+    "lion-pytorch": '"lion_pytorch.Lion"',
+    "came-pytorch": '"came_pytorch.CAME"',
+    "schedulefree": '"schedulefree.AdamWScheduleFree"',
+}
+"""Packages that another one imports for us, or that are looked up by a dotted path, and our words for them."""
 OTHER_SYSTEMS = {"colorama"}
 """Pins of packages that are installed on Windows alone."""
 TOOLS = {"axe-playwright-python", "import-linter", "mypy", "pytest-timeout", "ruff"}
