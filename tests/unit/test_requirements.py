@@ -27,7 +27,7 @@ BY_NAME = {
     "came-pytorch": '"came_pytorch.CAME"',
     "schedulefree": '"schedulefree.AdamWScheduleFree"',
 }
-"""Packages that another one imports for us, or that are looked up by a dotted path, and our words for them."""
+"""Packages that another imports for us, or that are looked up by a dotted path, and our words for them."""
 OTHER_SYSTEMS = {"colorama"}
 """Pins of packages that are installed on Windows alone."""
 TOOLS = {"axe-playwright-python", "import-linter", "mypy", "pytest-timeout", "ruff"}
