@@ -305,7 +305,7 @@ def test_a_killed_job_is_told_with_its_cause(ws: Workspace, with_runner: bool) -
     status = jobs.wait(ws, job.id, TRUE_WITHIN_S)
     assert (took_s := time.monotonic() - killed_at) < TRUE_WITHIN_S, f"took {took_s:.1f} s"
     assert status.end is not None
-    assert f"goes on from step {jobs.states(ws, job.id)[0].step}" in status.end.fix
+    assert f"go on from step {jobs.states(ws, job.id)[0].step}" in status.end.fix
     if with_runner:
         assert status.state == "lost"
         assert "nobody saw how" in status.end.cause

@@ -91,7 +91,7 @@ def test_a_run_killed_on_its_way_goes_on_to_the_same_losses(ws: Workspace, rig: 
     assert ended.end is not None
     assert "often for lack of memory" in ended.end.cause
     step = jobs.states(ws, job.id)[0].step
-    assert f"goes on from step {step}" in ended.end.fix
+    assert f"go on from step {step}" in ended.end.fix
 
     jobs.resume(ws, job.id)
     again = jobs.wait(ws, job.id, PATIENCE_S)
