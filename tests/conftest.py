@@ -4,6 +4,7 @@ A test that needs what a machine may lack carries a marker and is skipped there 
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZE
 # A token or a port from the developer's own shell must not decide what a test sees.
 for _name in ("LORA_TOKEN", "LORA_PORT", "LORA_LISTEN", "LORA_NO_TOKEN", "LORA_SHARE", "LORA_TORCH"):
     os.environ.pop(_name, None)
+
+# A shell in the background starts its programs deaf to Ctrl-C, and Python then leaves it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOLDER_MARKERS = {"browser": pytest.mark.browser}
 FOLDER_ORDER = ("unit", "app", "engines", "browser")
