@@ -78,8 +78,9 @@ class Draw:
         moved = {}
         for part in fields(self):
             value = getattr(self, part.name)
-            if value is not None and device.type == "cuda":
-                value = value.pin_memory().to(device, non_blocking=True)
+            if value is not None:
+                held = value.pin_memory() if device.type == "cuda" else value
+                value = held.to(device, non_blocking=device.type == "cuda")
             moved[part.name] = value
         return Draw(**moved)
 
