@@ -87,7 +87,8 @@ def test_the_demo_trains_by_one_button_through_a_killed_server(
     expect(page.get_by_text("Training “demo” finished").first).to_be_visible()
     assert steps_on_disk(server) == list(range(1, TOTAL + 1))
     losses = page.evaluate("() => document.querySelector('.js-plotly-plot').data[1].y")
-    assert losses[-1] < losses[0], "the smoothed loss did not fall"
+    tenth = len(losses) // 10  # the curve's first point is one step's loss, which chance decides
+    assert sum(losses[-tenth:]) < 0.95 * sum(losses[:tenth]), "the smoothed loss did not fall"
     assert page.locator(".pictures figure").count() >= 4 * 4
     assert concepts(server, step=0) == 0, "the base alone drew the concept"
     assert concepts(server, step=TOTAL) > 0, "the concept is in none of the last samples"
