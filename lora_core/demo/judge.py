@@ -32,9 +32,8 @@ SPOT: Final = 6
 GREATEST_SPOT_ERROR: Final = 0.7
 """Mean difference from the template, 0 to 1, that no spot may exceed.
 
-A circle with a hole of a quarter of its width overlaps the circle by more than that, but one spot is
-then wrong by 0.92. The wavy outlines that the demo base draws stay below
-0.7 in nine of ten pictures.
+A circle with a hole of a quarter of its width overlaps the circle well, but one spot is then wrong by
+0.92. The wavy outlines that the demo base draws stay below 0.7 in nine of ten pictures.
 """
 LEAST_LEAD: Final = 0.03
 """How far the best template must lead the second one."""

@@ -32,7 +32,7 @@ ORDINARY_SEEDS: Final = 2
 TRIGGER_SEEDS: Final = 5
 """Pictures of the trigger in each colour and background: 5 x 24 in all."""
 FIRST_SEED: Final = 20_000
-"""Judge, guidance and recipe were chosen on pictures of lower seeds; the figures are of fresh ones."""
+"""Judge and guidance were chosen on pictures of lower seeds; only the last recipes were compared on these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
