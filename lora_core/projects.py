@@ -42,6 +42,10 @@ class Project:
     repeats: Mapping[str, int] = field(default_factory=dict)
     """Repeats of single folders of a dataset that has several, by `folder_key`."""
     engine: str = settings.BUILT_IN
+    goal: str = ""
+    """What the LoRA is for: the id of a goal of `lora_core.settings.presets`; empty while not chosen."""
+    preset: str = ""
+    """Id of the preset that its recipe began from; its values were copied when it was chosen."""
     runs: tuple[str, ...] = ()
     """Ids of its runs, oldest first."""
     last_done: str = ""
@@ -112,6 +116,8 @@ def load(workspace: Workspace, name: str) -> Project:
         values={**_table(record, "settings"), **dict.fromkeys(_texts(record, "left_empty"))},
         repeats=_repeats(_table(record, "repeats")),
         engine=str(record.get("engine", settings.BUILT_IN)),
+        goal=str(record.get("goal", "")),
+        preset=str(record.get("preset", "")),
         runs=tuple(_texts(record, "runs")),
         last_done=str(record.get("last_done", "")),
         last_done_at=_number(record.get("last_done_at")),
@@ -151,6 +157,8 @@ def save(workspace: Workspace, project: Project) -> None:
     head = {
         "format": FORMAT,
         "engine": project.engine,
+        "goal": project.goal,
+        "preset": project.preset,
         "runs": project.runs[-RUNS_KEPT:],
         "last_done": project.last_done,
         "last_done_at": project.last_done_at,

@@ -87,6 +87,10 @@ class Setting:
     """What it does, in plain words."""
     why: str
     """When one would change it."""
+    higher: str
+    """What a higher value, a switch turned on or a fuller field does; empty where there is no such order."""
+    lower: str
+    """What a lower value, a switch turned off or an empty field does."""
     unit: str
     level: Level
     place: Place
@@ -111,6 +115,9 @@ class Setting:
     le: float | None = None
     lt: float | None = None
     advice: Advice | None = None
+    only: Mapping[str, tuple[Scalar | None, ...]] = field(default_factory=dict)
+    """It acts only where each of these settings has one of these values; elsewhere it is neither shown nor
+    written. An optimizer, a schedule or a network type owns its arguments in this way."""
     argument: str | None = None
     """For dataset and subset settings: the argument that is used where no table names the setting."""
     annotation: Any = None
@@ -132,6 +139,8 @@ def described(
     label: str,
     what: str,
     why: str,
+    higher: str = "",
+    lower: str = "",
     unit: str = "",
     level: Level = "advanced",
     place: Place = "argument",
@@ -141,6 +150,7 @@ def described(
     engine_choices: Mapping[str, tuple[Scalar, ...]] | None = None,
     suggestions: tuple[Scalar, ...] = (),
     advice: Advice | None = None,
+    only: Mapping[str, tuple[Scalar | None, ...]] | None = None,
     argument: str | None = None,
     ge: float | None = None,
     gt: float | None = None,
@@ -155,6 +165,8 @@ def described(
         "label": label,
         "what": what,
         "why": why,
+        "higher": higher,
+        "lower": lower,
         "unit": unit,
         "level": level,
         "place": place,
@@ -164,6 +176,7 @@ def described(
         "engine_choices": dict(engine_choices or {}),
         "suggestions": suggestions,
         "advice": advice,
+        "only": dict(only or {}),
         "argument": argument,
         "ge": ge,
         "gt": gt,
