@@ -39,10 +39,10 @@ from lora_core.projects.record import (
     values_of,
     with_preset,
     with_repeats,
-    with_typed,
-    with_unfit,
+    with_text,
     with_value,
     with_values,
+    without_repeats,
 )
 
 __all__ = [
@@ -74,8 +74,8 @@ __all__ = [
     "values_of",
     "with_preset",
     "with_repeats",
-    "with_typed",
-    "with_unfit",
+    "with_text",
     "with_value",
     "with_values",
+    "without_repeats",
 ]

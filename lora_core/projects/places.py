@@ -89,7 +89,9 @@ def _label(place: str) -> str:
 def _sentence(place: str, before: Any, after: Any) -> str:
     label = _label(place)
     if place.startswith("texts:"):
-        return f"{label} is now written as {said(after[0])}." if after else f"The text of {label} was cleared."
+        return (
+            f"{label} is now written as {said(after[0])}." if after else f"The text of {label} was cleared."
+        )
     old, new = _value(place, before), _value(place, after)
     return f"{label} changed from {said(old)} to {said(new)}."
 

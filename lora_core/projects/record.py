@@ -116,15 +116,9 @@ def with_values(project: Project, values: Mapping[str, Any]) -> Project:
     )
 
 
-def with_typed(project: Project, key: str, value: Any, text: str) -> Project:
-    """The project with a setting as a person typed it: the value counts, the text is shown again."""
-    changed = with_value(project, key, value)
-    return replace(changed, texts={**changed.texts, key: text})
-
-
-def with_unfit(project: Project, key: str, text: str) -> Project:
-    """The project with a text that its setting cannot take; the value before it goes on to count."""
-    return replace(project, texts={**project.texts, key: text})
+def with_text(project: Project, place: str, text: str) -> Project:
+    """The project with what a person typed into a field, to show it again; the values stay as they are."""
+    return replace(project, texts={**project.texts, place: text})
 
 
 def _is_start(key: str, value: Any) -> bool:
@@ -176,6 +170,12 @@ def with_repeats(project: Project, folder: Path, times: int) -> Project:
     place = folder_key(folder)
     texts = {key: text for key, text in project.texts.items() if key != f"{REPEATS}:{place}"}
     return replace(project, repeats={**project.repeats, place: times}, texts=texts)
+
+
+def without_repeats(project: Project) -> Project:
+    """The project with the same repeats for all folders of its dataset."""
+    texts = {key: text for key, text in project.texts.items() if not key.startswith(f"{REPEATS}:")}
+    return replace(project, repeats={}, texts=texts)
 
 
 def done(project: Project, what: str, *, run: str | None = None) -> Project:

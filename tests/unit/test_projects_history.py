@@ -116,16 +116,16 @@ def test_undo_takes_back_the_newest_change_whichever_window_made_it(ws: Workspac
 
 def test_what_was_typed_is_kept_as_typed_until_the_value_is_set_in_another_way(ws: Workspace) -> None:
     projects.create(ws, "x")
-    typed = projects.with_typed(projects.load(ws, "x"), "learning_rate", 0.0001, "1,0E-4 ")
-    projects.save(ws, typed)
+    typed = projects.with_value(projects.load(ws, "x"), "learning_rate", 0.0002)
+    projects.save(ws, projects.with_text(typed, "learning_rate", "2,0E-4 "))
     opened = projects.load(ws, "x")
-    assert (opened.value("learning_rate"), opened.texts) == (0.0001, {"learning_rate": "1,0E-4 "})
+    assert (opened.value("learning_rate"), opened.texts) == (0.0002, {"learning_rate": "2,0E-4 "})
     assert projects.with_value(opened, "learning_rate", 0.5).texts == {}
-    unfit = projects.save(ws, projects.with_unfit(opened, "network_dim", 'many "x"\n\\u'))
+    unfit = projects.save(ws, projects.with_text(opened, "network_dim", 'many "x"\n\\u'))
     assert projects.load(ws, "x").texts["network_dim"] == 'many "x"\n\\u'
     assert unfit.value("network_dim") == setting("network_dim").default
     assert projects.undo(ws, "x")
-    assert projects.load(ws, "x").texts == {"learning_rate": "1,0E-4 "}
+    assert projects.load(ws, "x").texts == {"learning_rate": "2,0E-4 "}
 
 
 def test_a_preset_replaces_the_recipe_leaves_the_target_and_is_one_step(ws: Workspace) -> None:
