@@ -19,12 +19,24 @@ from lora_core.datasets.library import picture_folders
 from lora_core.errors import ModelError, Problem
 from lora_core.projects import REPEATS, Project, Step
 from lora_core.workspace import Workspace
-from ui import feedback, icons, parts, project, settings_fields, settings_groups, state
+from ui import (
+    engine_view,
+    feedback,
+    icons,
+    parts,
+    project,
+    recipe_text,
+    settings_fields,
+    settings_groups,
+    state,
+)
 from ui.settings_fields import FIELD_WIDTH_PX, Fields
 from ui.settings_groups import Group, Wanted
 
 SUMMARY: Final = "summary"
 """The part of the page that tells what the settings amount to; drawn again at each change."""
+FOLLOW: Final = (engine_view.PART, recipe_text.PART)
+"""Boxes that follow each change, where the page has them."""
 BOX: Final = "all_settings"
 HISTORY: Final = "settings_history"
 _SEARCH: Final = "settings_search"
@@ -58,7 +70,7 @@ def history(ws: Workspace, name: str) -> None:
 
 def redraw(concerns: Sequence[str] = ()) -> None:
     """Draw the groups of these concerns again, with what follows each change; for callbacks only."""
-    parts.again([*map(_part_of, concerns), HISTORY, SUMMARY])
+    parts.again([*map(_part_of, concerns), HISTORY, SUMMARY, *FOLLOW])
 
 
 def family_of(opened: Project) -> str | None:

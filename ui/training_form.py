@@ -15,7 +15,17 @@ from lora_core.errors import Problem, SettingsError
 from lora_core.planning import Plan, RunImages
 from lora_core.settings import RunConfig
 from lora_core.workspace import Workspace
-from ui import feedback, project, run_actions, run_form, settings_fields, settings_form, state
+from ui import (
+    engine_view,
+    feedback,
+    project,
+    recipe_text,
+    run_actions,
+    run_form,
+    settings_fields,
+    settings_form,
+    state,
+)
 from ui.project import Project
 from ui.run_form import Choices
 
@@ -29,6 +39,8 @@ def draw(ws: Workspace, *, main: bool) -> None:
     st.caption(f"Project “{feedback.spoken(opened.name)}”.")
     settings_form.history(ws, opened.name)
     run_form.draw(ws, opened, choices(ws), check=partial(problems, ws))
+    engine_view.draw(ws, opened.name)
+    recipe_text.draw(ws, opened.name)
     settings_form.summary(partial(_summary, ws, opened.name, main))
 
 

@@ -99,7 +99,9 @@ def _repeats(table: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _pairs(table: Mapping[str, Any]) -> dict[str, str]:
-    return dict(zip(_texts(table, "fields"), _texts(table, "typed"), strict=False))
+    known = {s.key for s in settings.catalogue()}  # another version may have others
+    pairs = zip(_texts(table, "fields"), _texts(table, "typed"), strict=False)
+    return {field: text for field, text in pairs if field.partition(":")[0] in known}
 
 
 def _number(value: object) -> float:
