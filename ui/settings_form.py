@@ -8,8 +8,10 @@ Each group is a part of its own. A change draws its group again, the groups wher
 the line with undo, and the summary. A closed group is not built.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import streamlit as st
@@ -43,6 +45,8 @@ _SEARCH: Final = "settings_search"
 _LEVEL: Final = "settings_level"
 _CHANGED: Final = "settings_changed"
 _OPENED: Final = "settings_open_groups"
+_PROBLEMS: Final = "settings_problems"
+_MOMENT_S: Final = 2.0
 
 Check = Callable[[Project], Sequence[Problem]]
 """All problems and advice of the run that a project stands for."""
@@ -75,11 +79,14 @@ def redraw(concerns: Sequence[str] = ()) -> None:
 
 def family_of(opened: Project) -> str | None:
     """The family of the project's base model; None while there is none, or none that can be used."""
-    base = opened.base_model
-    if base is None:
-        return None
+    return _family(str(opened.base_model)) if opened.base_model is not None else None
+
+
+@st.cache_data(ttl=60.0, max_entries=16, show_spinner=False)
+def _family(base: str) -> str | None:
+    """The page runs at each change; a model's headers are read once a minute."""
     try:
-        return models.inspect_base(base).family
+        return models.inspect_base(Path(base)).family
     except ModelError:
         return None
 
@@ -157,9 +164,18 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
             saved=partial(_saved, family),
             changed=group.changed,
             idle=dict(group.idle),
-            told=check(opened),
+            told=_checked(check, opened),
         )
         _members(fields, group)
+
+
+def _checked(check: Check, opened: Project) -> Sequence[Problem]:
+    """The problems of this moment; groups that are drawn one after the other ask once."""
+    known: tuple[Project, float, Sequence[Problem]] | None = st.session_state.get(_PROBLEMS)
+    if known is None or known[0] != opened or time.monotonic() - known[1] > _MOMENT_S:
+        known = opened, time.monotonic(), check(opened)
+        st.session_state[_PROBLEMS] = known
+    return known[2]
 
 
 def _keep_open(key: str, concern: str) -> None:
