@@ -16,8 +16,10 @@ from lora_core.settings._description import (
     Place,
     Setting,
 )
+from lora_core.settings._owners import CAME, WITH_TWO_BETAS, acts
 from lora_core.settings._toml import SIZE_LIMIT, parse, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown
+from lora_core.settings.choices import advice_for, meaning, on_choice
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
 from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
@@ -46,28 +48,34 @@ from lora_core.settings.files import (
     read_run,
     run_files,
 )
+from lora_core.settings.ignored import idle, no_effect, owned_by, shown_settings
 from lora_core.settings.run import (
     Difference,
     Placed,
     Recipe,
     RunConfig,
     Target,
+    arguments_of,
     catalogue,
     concerns,
     differences,
+    further_arguments,
     placed_values,
     setting,
+    value_in,
     with_values,
 )
 from lora_core.settings.unsupported import unsupported
 
 __all__ = [
     "BUILT_IN",
+    "CAME",
     "CONFIG_NAME",
     "DATASET_NAME",
     "PROMPTS_NAME",
     "SD_SCRIPTS",
     "SIZE_LIMIT",
+    "WITH_TWO_BETAS",
     "Advice",
     "BatchSettings",
     "Checked",
@@ -97,15 +105,24 @@ __all__ = [
     "Target",
     "TextSettings",
     "ValidationSettings",
+    "acts",
+    "advice_for",
+    "arguments_of",
     "catalogue",
     "checked",
     "concerns",
     "differences",
     "dump_config",
     "dump_dataset",
+    "further_arguments",
+    "idle",
     "limits",
     "load_run",
     "loads_run",
+    "meaning",
+    "no_effect",
+    "on_choice",
+    "owned_by",
     "parse",
     "parsed",
     "placed_values",
@@ -115,7 +132,9 @@ __all__ = [
     "run_files",
     "setting",
     "shown",
+    "shown_settings",
     "unsupported",
+    "value_in",
     "with_values",
     "write_lines",
 ]
