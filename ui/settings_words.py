@@ -77,6 +77,14 @@ def said(setting: Setting, value: Any) -> str:
     return f"“{text}”" if setting.kind in {"text", "prompts"} else text
 
 
+def before(setting: Setting, project: Project) -> str:
+    """What the preset has, or what it starts with, in one sentence."""
+    value = said(setting, project.preset_value(setting.key))
+    if project.preset:
+        return "The preset leaves it empty." if value == EMPTY else f"The preset has {value}."
+    return "It starts empty." if value == EMPTY else f"The start value is {value}."
+
+
 def entered(setting: Setting, project: Project, place: str | None = None) -> Any:
     """What a field shows: what was typed last, else the value as a person would type it."""
     typed = project.texts.get(place or setting.key)
