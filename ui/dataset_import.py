@@ -108,7 +108,10 @@ def _typed(text: str | None) -> tuple[Path, str]:
             why="No folder or zip is named.",
             fix="Write the name of a folder or zip above, or upload a zip.",
         )
-    path = Path(cleaned).expanduser()
+    try:
+        path = Path(cleaned).expanduser()
+    except RuntimeError:  # `~name` of a user that this machine does not have
+        path = Path(cleaned)
     if not path.is_absolute():
         raise ImportRefusedError(
             "No import was started.",
