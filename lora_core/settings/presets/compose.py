@@ -68,7 +68,7 @@ class Composed:
     @property
     def evidence_text(self) -> str:
         """What the evidence means, for its card."""
-        return EVIDENCE[self.evidence]
+        return EVIDENCE[self.evidence] if self.layers[1:] else "It is your own. We have not measured it."
 
     def applied(self, run: RunConfig) -> RunConfig:
         """`run` by this recipe, on a base model of this kind; the rest of what to train stays."""
