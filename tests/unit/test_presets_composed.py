@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from small_bases import sd1_folder, sdxl_folder
 from lora_core.engines.diffusers.prompts import read_prompts
 from lora_core.errors import Problem, SettingsError
 from lora_core.planning import check, look_at_images
+from lora_core.planning.images import RunImages
 from lora_core.settings import (
     BUILT_IN,
     SD_SCRIPTS,
@@ -44,7 +46,7 @@ from lora_core.settings.presets import (
 )
 from lora_core.settings.presets.docs import FOLDERS, layer_files, lines_of
 
-IMAGES: Final = 24
+IMAGES: Final = 12
 MACHINES: Final[Mapping[str, dict[str, Any] | None]] = {
     "not looked at": None,
     "processor": {"device": "cpu", "bf16": False},
@@ -57,7 +59,7 @@ FILES: Final = [path for folder in FOLDERS for path in layer_files(folder)]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, RunConfig]:
-    """A run of each family with 24 pictures, their captions and a trigger word."""
+    """A run of each family with 12 pictures, their captions and a trigger word."""
     folder = tmp_path_factory.mktemp("runs")
     images = folder / "images"
     images.mkdir()
@@ -85,34 +87,40 @@ def run_for(runs: Mapping[str, RunConfig], preset: str, **choices: Any) -> RunCo
     return found.applied(run)
 
 
-def problems(run: RunConfig) -> list[Problem]:
-    return check(run, BUILT_IN, images=look_at_images(run))
+@pytest.fixture(scope="module")
+def looked_at(runs: Mapping[str, RunConfig]) -> RunImages:
+    """One look at the pictures for all tests; the folder is the same for all runs."""
+    return look_at_images(runs["sd15"])
+
+
+def problems(run: RunConfig, looked_at: RunImages) -> list[Problem]:
+    subset = run.dataset.datasets[0].subsets[0]
+    images = RunImages(tuple(replace(found, subset=subset) for found in looked_at.subsets))
+    return check(run, BUILT_IN, images=images)
 
 
 @pytest.mark.parametrize("preset", all_ids())
 def test_each_recipe_starts_without_a_word_on_each_card_and_machine(
-    preset: str, runs: Mapping[str, RunConfig]
+    preset: str, runs: Mapping[str, RunConfig], looked_at: RunImages
 ) -> None:
-    images = look_at_images(next(iter(runs.values())))
     for memory in (None, *memory_tiers()):
         for name, facts in MACHINES.items():
             run = run_for(runs, preset, memory_gb=memory, facts=facts, images=IMAGES)
-            found = check(run, BUILT_IN, images=images)
+            found = problems(run, looked_at)
             assert found == [], f"{memory} GB, {name}: {found}"
 
 
 @pytest.mark.parametrize("preset", all_ids())
 @pytest.mark.parametrize("captions", ["tags", "sentences"])
 def test_each_recipe_starts_with_other_choices(
-    preset: str, captions: Any, runs: Mapping[str, RunConfig]
+    preset: str, captions: Any, runs: Mapping[str, RunConfig], looked_at: RunImages
 ) -> None:
-    for memory in (None, 6, 8):
-        for time in ("short", "usual", "long"):
-            run = run_for(
-                runs, preset, memory_gb=memory, captions=captions, time=time, images=3000, hold_back=True
-            )
-            found = [problem for problem in problems(run) if problem.severity == "error"]
-            assert found == [], f"{memory} GB, {time}: {found}"
+    for memory, time in ((None, "short"), (8, "long")):
+        run = run_for(
+            runs, preset, memory_gb=memory, captions=captions, time=time, images=3000, hold_back=True
+        )
+        found = [problem for problem in problems(run, looked_at) if problem.severity == "error"]
+        assert found == [], f"{memory} GB, {time}: {found}"
 
 
 @pytest.mark.parametrize("preset", all_ids())
@@ -363,27 +371,24 @@ def test_words_for_users_are_plain() -> None:
 # --- Prompts -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", all_ids())
 @pytest.mark.parametrize(
     "trigger", ["zog", "", "  zog  person ", "--w 9", "# x", "zog --h 1 --n bad", "a\nb", "{}"]
 )
 def test_four_prompts_keep_the_size_of_the_base_and_one_is_without_the_trigger(
-    preset: str, trigger: str, runs: Mapping[str, RunConfig]
+    trigger: str, runs: Mapping[str, RunConfig]
 ) -> None:
-    base, goal = preset.split(".")
-    lines = prompts_for(goal, trigger, base)
-    sampling = SamplingSettings(sample_prompts=lines)
-    found = read_prompts(runs["sd15"].model_copy(update={"sampling": sampling}))
-    size = BASES[base].resolution
-    assert [(prompt.width, prompt.height, prompt.negative) for prompt in found] == [(size, size, "")] * 4
-    assert all(prompt.text for prompt in found)
-    assert len({prompt.text for prompt in found}) == 4
-    if trigger == "zog":
-        assert ["zog" in prompt.text for prompt in found] == [True, True, True, False]
-    if base == "pony":
-        assert all(prompt.text.startswith("score_9, score_8_up") for prompt in found)
-    if not trigger:
-        assert not any("{}" in prompt.text or prompt.text.startswith(",") for prompt in found)
+    for base, goal in (preset.split(".") for preset in all_ids()):
+        sampling = SamplingSettings(sample_prompts=prompts_for(goal, trigger, base))
+        found = read_prompts(runs["sd15"].model_copy(update={"sampling": sampling}))
+        size = BASES[base].resolution
+        assert [(prompt.width, prompt.height, prompt.negative) for prompt in found] == [(size, size, "")] * 4
+        assert len({prompt.text for prompt in found}) == 4
+        assert all(prompt.text for prompt in found)
+        assert base != "pony" or all(prompt.text.startswith("score_9, score_8_up") for prompt in found)
+        if trigger == "zog":
+            assert ["zog" in prompt.text for prompt in found] == [True, True, True, False]
+        if not trigger:
+            assert not any("{}" in prompt.text or prompt.text.startswith(",") for prompt in found)
 
 
 def test_prompts_are_written_as_captions_are() -> None:
