@@ -55,8 +55,8 @@ class ModelSettings(Concern):
         "A base model that says so itself is trained in this way even if this is off.",
         why="Turn it on only if the page of the base model says zero terminal SNR.",
         higher="The last noise level is noise alone. The LoRA can learn very dark and very bright pictures.",
-        lower="A little of the picture is left at the last noise level, unless the base model itself says "
-        "otherwise.",
+        lower="A little of the picture is left at the last noise level. The base model may still ask for "
+        "none.",
         level="expert",
         part="target",
     )

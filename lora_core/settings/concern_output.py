@@ -140,7 +140,8 @@ class SamplingSettings(Concern):
     ] = described(
         "ddim",
         label="Way to draw samples",
-        what="The method that draws the sample pictures. It does not change what is learned.",
+        what="The sampler, which is the method that draws the sample pictures. It changes nothing that is "
+        "learned.",
         why="Leave it as it is, or take the one that you use for your own pictures.",
         level="expert",
     )  # fmt: skip

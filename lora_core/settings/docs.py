@@ -1,7 +1,8 @@
-"""The page `docs/settings.md`, written from the descriptions: `python -m lora_core.settings.docs`.
+"""The pages `docs/settings.md` and `docs/glossary.md`, written by `python -m lora_core.settings.docs`.
 
 Covered: one table a group of settings, with key, place, type, limits, starting value, engines and
-help. Not covered: hand-written text; whatever the page says stands in the descriptions.
+help; the terms that help uses. Not covered: hand-written text; whatever the pages say stands in the
+descriptions and in the glossary.
 """
 
 from collections.abc import Iterable
@@ -12,10 +13,13 @@ from typing import Any, Final
 from lora_core.settings import known
 from lora_core.settings._description import SD_SCRIPTS, Setting
 from lora_core.settings._values import limits
+from lora_core.settings.glossary import TERMS
+from lora_core.settings.in_words import direction_words
 from lora_core.settings.run import catalogue, concerns
 from lora_core.workspace import APP_ROOT, write_atomic
 
 PAGE: Final = APP_ROOT / "docs" / "settings.md"
+GLOSSARY: Final = APP_ROOT / "docs" / "glossary.md"
 
 _INTRO: Final = """# Settings
 
@@ -40,6 +44,12 @@ A run is described by two files in the form of sd-scripts: `config.toml` and `da
   differently is refused.
 """
 
+_GLOSSARY_INTRO: Final = """# Words of the field
+
+This page is written by `python -m lora_core.settings.docs`; a test keeps it true. It tells each term that
+labels and help of the settings use.
+"""
+
 
 def page() -> str:
     """The whole page as Markdown."""
@@ -53,8 +63,9 @@ def page() -> str:
         title = (concerns()[concern].__doc__ or "").strip().splitlines()[0]
         parts.append(f"## {concern.capitalize()}\n\n{title}\n")
         parts.append(
-            "| Setting | Place | Values | Starting value | Engines | What it does, and when to change it |\n"
-            "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(_row(s) for s in group) + "\n"
+            "| Setting | Place | Values | Starting value | Engines | What it does, and when to change it | "
+            "What more and less of it does |\n"
+            "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(_row(s) for s in group) + "\n"
         )
     return "\n".join(parts)
 
@@ -75,8 +86,14 @@ def _row(s: Setting) -> str:
         _default(s),
         "<br>".join(_engine(s, engine) for engine in s.engines),
         f"{s.what} {s.why}{advice}",
+        _directions(s),
     ]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _directions(s: Setting) -> str:
+    told = zip(direction_words(s), (s.higher, s.lower), strict=True)
+    return "<br>".join(f"{word}: {text}" for word, text in told if text)
 
 
 def _range(low: float | None, high: float | None) -> str:
@@ -115,9 +132,16 @@ def _engine(s: Setting, engine: str) -> str:
     return f"{name} (only {', '.join(_plain(choice) for choice in only)})" if only else name
 
 
-def main(target: Path = PAGE) -> None:
-    """Write the page."""
+def glossary_page() -> str:
+    """The glossary as Markdown, in the order of the alphabet."""
+    rows = [f"| **{term}** | {TERMS[term]} |" for term in sorted(TERMS, key=str.casefold)]
+    return "\n".join([_GLOSSARY_INTRO, "| Term | Meaning |", "| --- | --- |", *rows, ""])
+
+
+def main(target: Path = PAGE, glossary: Path = GLOSSARY) -> None:
+    """Write both pages."""
     write_atomic(target, page())
+    write_atomic(glossary, glossary_page())
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def test_a_setting_says_what_both_directions_do_where_there_are_two(s: Setting) 
     assert bool(s.higher) == bool(s.lower), "one direction alone leaves a reader to guess"
     assert s.higher != s.lower or not s.higher
     # Forms and docs put "Higher" or "Turned on" in front themselves.
-    assert not re.match(r"(?:Turned )?(?:on|off|higher|lower)\b *:", f"{s.higher}\n{s.lower}", re.I | re.M)
+    assert not re.match(
+        r"(?:Turned )?(?:on|off|higher|lower)\b *:", f"{s.higher}\n{s.lower}", re.IGNORECASE | re.MULTILINE
+    )
 
 
 @EVERY
