@@ -138,7 +138,6 @@ class DatasetSettings(Concern):
         argument="validation_split",
         ge=0,
         lt=1,
-        advice=Advice(0, 0.3, "A share of 0.1 is common. With much more, little is left to learn from."),
     )
     validation_seed: int | None = described(
         None,

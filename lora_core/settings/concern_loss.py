@@ -72,7 +72,7 @@ class LossSettings(Concern):
     )
     ip_noise_gamma: float | None = described(
         None,
-        label="Extra noise that is not told",
+        label="Extra noise in the input",
         what="Adds some noise to what the model sees, but not to what it should find. "
         "If it is empty, this is off.",
         why="A value of 0.1 can help against learning the pictures by heart.",

@@ -202,7 +202,8 @@ class MetadataSettings(Concern):
     metadata_trigger_phrase: str | None = described(
         None,
         label="Trigger word",
-        what="The word that calls what the LoRA has learned. It stands in the file for all to read.",
+        what="The word in a prompt that makes the LoRA draw what it has learned. It stands in the file for "
+        "all to read.",
         why="Choose a word that the base model does not know yet.",
         level="basic",
         part="target",

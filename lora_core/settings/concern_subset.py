@@ -243,11 +243,11 @@ class SubsetSettings(Concern):
     )
     alpha_mask: bool = described(
         False,
-        label="Learn only what is not clear",
+        label="Leave see-through parts out",
         what="Parts of an image that one can see through are not learned.",
         why="Turn it on if you cut out what is to be learned and saved it as png.",
         higher="Only what one cannot see through is learned.",
-        lower="The whole image is learned, clear parts too.",
+        lower="The whole image is learned, see-through parts too.",
         place="subset",
         argument="alpha_mask",
     )

@@ -11,7 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 _MODELS: Final = {
-    "LoRA": "A small file that teaches a base model something new. Its metadata tell how it was made.",
+    "LoRA": "A small file that teaches a base model something new. The two are used together. Its metadata "
+    "tell "
+    "how it was made.",
     "base model": "The finished model that a LoRA is trained on, such as SD 1.5 or SDXL. Its file is "
     "also called a checkpoint.",
     "SD 1.5": "An older and small kind of base model. It is made for pictures of 512 by 512 pixels.",
@@ -25,8 +27,8 @@ _MODELS: Final = {
     "the epsilon kind and guess the noise.",
     "epsilon": "A base model of this kind guesses the noise. In an optimizer, epsilon is a tiny number that "
     "keeps it from dividing by zero.",
-    "zero terminal SNR": "The last noise level then holds noise and nothing of the picture. A model must be "
-    "made for it.",
+    "zero terminal SNR": "At the last noise level, nothing of the picture is left. Some base models are made "
+    "in this way, most are not.",
     "U-Net": "The part of a model that draws. It takes the noise out of a picture, a bit at a time.",
     "text encoder": "The part of a model that reads your words and turns them into numbers.",
     "VAE": "The part of a model that turns pictures into latents and back.",
@@ -59,6 +61,7 @@ _NETWORKS: Final = {
     "rank": "How many inner numbers a LoRA has for each layer. A higher rank holds more and makes a larger "
     "file.",
     "alpha": "A number that scales what the LoRA has learned. The scale is alpha divided by rank.",
+    "network": "What is trained beside the base model. Here it is a LoRA of some kind.",
     "LyCORIS": "A package with more kinds of LoRA, such as LoCon, LoHa and LoKr. Not every program can load "
     "them.",
     "LoCon": "A LoRA that also changes the image filters of a model. They are called convolutions.",
@@ -120,7 +123,7 @@ _LEARNING: Final = {
 }
 
 _IMAGES: Final = {
-    "trigger word": "The word in a prompt that calls what the LoRA has learned.",
+    "trigger word": "The word in a prompt that makes the LoRA draw what it has learned.",
     "prompt": "The words that tell a model what to draw.",
     "caption": "The text that says what an image shows. It stands in a file next to the image.",
     "tag": "A short word or name in a caption, such as blue hair. Tags have commas between them.",
@@ -129,6 +132,7 @@ _IMAGES: Final = {
     "mask": "A black and white picture that says which parts of an image are learned.",
     "bucket": "A group of images of the same size and shape. The images of a batch come from one bucket.",
     "dataset": "All images of a run with their captions.",
+    "recipe": "How to train: the rates, the length, the noise and so on. It does not say what to train.",
     "wildcard": "A place in a caption where one of some words is picked at each use.",
 }
 

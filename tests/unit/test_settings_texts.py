@@ -21,7 +21,7 @@ FIELD_WORDS = re.split(
     "weight decay, schedule, scheduler, cosine, warm-up, cycle, epoch, step, batch, bucket, repeat, loss, "
     "Huber, overfitting, seed, noise, noise level, timestep, noise offset, min-SNR, SNR, sample, sampler, "
     "validation, state, trigger word, prompt, caption, tag, class images, regularization images, "
-    "regularisation images, mask, dataset, wildcard, diffusers, sd-scripts",
+    "regularisation images, mask, dataset, wildcard, recipe, network, diffusers, sd-scripts",
 )
 """Words of the field, written down apart from the glossary."""
 
