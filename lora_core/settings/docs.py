@@ -5,7 +5,9 @@ help; the terms that help uses. Not covered: hand-written text; whatever the pag
 descriptions and in the glossary.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +16,8 @@ from lora_core.settings import known
 from lora_core.settings._description import SD_SCRIPTS, Setting
 from lora_core.settings._values import limits
 from lora_core.settings.glossary import TERMS
-from lora_core.settings.in_words import direction_words
+from lora_core.settings.in_words import direction_words, plain_number
+from lora_core.settings.presets import BASES, composed, offered
 from lora_core.settings.run import catalogue, concerns
 from lora_core.workspace import APP_ROOT, write_atomic
 
@@ -33,6 +36,8 @@ A run is described by two files in the form of sd-scripts: `config.toml` and `da
   lists of texts `"key=value"` in it; dataset and subset are tables of `dataset.toml`. A dataset setting may
   also stand under `[general]`, or as the named argument in `config.toml`; the nearest one decides.
 - Relative paths start at the folder of the file that names them.
+- "In presets" says what the recipes of the app set, each by its goal and its kind of base model. Recipes for
+  a size of memory, for many images and for a short or a long run change some of these values again.
 - Limits are hard: beyond them an engine would fail. Advice is what works for most people, and nothing more.
 - Where files and logs go is for the app to decide. These keys are read over with a note: {decided}.
 - These keys change speed or memory and not the result. The built-in engine reads over them with a note:
@@ -63,9 +68,9 @@ def page() -> str:
         title = (concerns()[concern].__doc__ or "").strip().splitlines()[0]
         parts.append(f"## {concern.capitalize()}\n\n{title}\n")
         parts.append(
-            "| Setting | Place | Values | Starting value | Engines | What it does, and when to change it | "
-            "What more and less of it does |\n"
-            "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(_row(s) for s in group) + "\n"
+            "| Setting | Place | Values | Starting value | In presets | Engines | "
+            "What it does, and when to change it | What more and less of it does |\n"
+            "| --- | --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(_row(s) for s in group) + "\n"
         )
     return "\n".join(parts)
 
@@ -84,6 +89,7 @@ def _row(s: Setting) -> str:
         place,
         _values(s),
         _default(s),
+        _in_presets(s),
         "<br>".join(_engine(s, engine) for engine in s.engines),
         f"{s.what} {s.why}{advice}",
         _directions(s),
@@ -118,9 +124,51 @@ def _default(s: Setting) -> str:
     return f"`{_plain(s.default)}`"
 
 
+@cache
+def _presets() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """Base, goal, key: the values of all recipes, those of the base model's kind included."""
+    recipes = {base: {goal: composed(base, goal) for goal in offered(base)} for base in BASES}
+    return {
+        base: {goal: {**found.values, **found.target} for goal, found in goals.items()}
+        for base, goals in recipes.items()
+    }
+
+
+def _in_presets(s: Setting) -> str:
+    """What recipes set, bases with the same values together; empty where no recipe names it."""
+    by_text: dict[str, list[str]] = {}
+    for base, goals in _presets().items():
+        if text := _by_goal({goal: _said(values, s) for goal, values in goals.items()}):
+            by_text.setdefault(text, []).append(base)
+    if len(by_text) == 1 and len(*by_text.values()) == len(BASES):
+        return next(iter(by_text))
+    return "<br>".join(f"{', '.join(bases)}: {text}" for text, bases in by_text.items())
+
+
+def _said(values: Mapping[str, Any], s: Setting) -> str:
+    if s.key not in values:
+        return ""
+    return "empty" if values[s.key] is None else f"`{_plain(values[s.key])}`"
+
+
+def _by_goal(said: Mapping[str, str]) -> str:
+    """The value that most goals have, and then those that differ: `16`, style `32`."""
+    usual, _ = Counter(said.values()).most_common(1)[0]
+    others: dict[str, list[str]] = {}
+    for goal, text in said.items():
+        if text != usual:
+            others.setdefault(text, []).append(goal)
+    parts = [f"{' and '.join(goals)} {text or 'not set'}" for text, goals in others.items()]
+    if others and not usual:
+        return "; ".join(parts)
+    return "; ".join([usual, *parts]) if usual else ""
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return plain_number(value)
     if isinstance(value, tuple):
         return ", ".join(_plain(item) for item in value)
     return str(value)

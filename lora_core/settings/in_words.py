@@ -15,6 +15,8 @@ from lora_core.settings.run import Placed, Recipe, RunConfig, catalogue, placed_
 
 _MEASURED: Final = frozenset({"whole", "number", "steps_or_share", "pair", "numbers", "size"})
 _SHOWN_CHARACTERS: Final = 60
+_LONGEST_NUMBER: Final = 20
+"""Of 0.30000000000000004 all digits are shown, and 1e-30 stays as it is."""
 
 Values = Recipe | Mapping[str, Any]
 """A run, a recipe, or values by their keys; what these lack has its starting value."""
@@ -58,10 +60,13 @@ def _short(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    # As it was typed, without the power of ten that Python writes below 0.0001.
-    plain = format(Decimal(repr(value)), "f")
-    text = plain.removesuffix(".0")
-    return text if len(text) <= 20 else repr(value)
+    return plain_number(value).removesuffix(".0")
+
+
+def plain_number(value: float) -> str:
+    """Every digit of a number, without the power of ten that Python writes below 0.0001."""
+    text = format(Decimal(repr(value)), "f")
+    return text if len(text) <= _LONGEST_NUMBER else repr(value)
 
 
 def compared(before: Values, after: Values) -> list[str]:

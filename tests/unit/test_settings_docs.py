@@ -1,8 +1,11 @@
 """The pages docs/settings.md and docs/glossary.md say what the descriptions and the glossary say."""
 
+import re
+from decimal import Decimal
 from pathlib import Path
 
 from lora_core.settings import TERMS, catalogue, docs
+from lora_core.settings.presets import BASES, composed, offered
 
 
 def test_the_settings_page_is_up_to_date(tmp_path: Path) -> None:
@@ -19,6 +22,26 @@ def test_the_settings_page_has_one_row_for_each_setting() -> None:
     for s, row in zip(catalogue(), rows, strict=True):
         assert f"`{s.key}`" in row
         assert all(text.replace("|", chr(92) + "|") in row for text in (s.what, s.why, s.higher, s.lower))
+
+
+def test_the_settings_page_tells_what_recipes_set_for_each_base_and_goal() -> None:
+    (row,) = [line for line in docs.page().splitlines() if "`learning_rate`" in line[:60]]
+    in_presets = row.split(" | ")[4].split("<br>")
+    for base in BASES:
+        (mine,) = [line for line in in_presets if re.search(rf"\b{base}\b(?=[,:])", line)]
+        for goal in offered(base):
+            rate = Decimal(str(composed(base, goal).values["learning_rate"]))
+            assert f"`{rate:f}`" in mine
+            named = re.search(rf"\b{goal}\b(?: and \w+)* `([\d.]+)`", mine)
+            assert Decimal(named[1] if named else mine.split("`")[1]) == rate
+
+
+def test_a_setting_that_every_recipe_sets_alike_is_told_once_and_one_that_none_sets_not_at_all() -> None:
+    cells = {
+        line.split("`")[1]: line.split(" | ")[4] for line in docs.page().splitlines() if line[:3] == "| *"
+    }
+    assert cells["seed"] == "`42`"
+    assert cells["output_name"] == ""
 
 
 def test_the_glossary_page_has_one_row_for_each_term() -> None:
