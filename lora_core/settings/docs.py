@@ -91,10 +91,19 @@ def _row(s: Setting) -> str:
         _default(s),
         _in_presets(s),
         "<br>".join(_engine(s, engine) for engine in s.engines),
-        f"{s.what} {s.why}{advice}",
+        f"{s.what} {s.why}{advice}{_acts_only(s)}",
         _directions(s),
     ]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _acts_only(s: Setting) -> str:
+    """Which values of other settings it needs; the paths of what also has a short name are left out."""
+    parts = []
+    for key, values in s.only.items():
+        short = [_plain(value) for value in values if value is not None and "." not in str(value)]
+        parts.append(f"`{key}` is {', '.join(short or map(str, values))}")
+    return f" It acts only where {' and '.join(parts)}." if parts else ""
 
 
 def _directions(s: Setting) -> str:
@@ -104,8 +113,8 @@ def _directions(s: Setting) -> str:
 
 def _range(low: float | None, high: float | None) -> str:
     if low is None or high is None:
-        return f"{low:g} or more" if low is not None else f"up to {high:g}"
-    return f"{low:g} to {high:g}"
+        return f"{_plain(low)} or more" if low is not None else f"up to {_plain(high)}"
+    return f"{_plain(low)} to {_plain(high)}"
 
 
 def _values(s: Setting) -> str:

@@ -11,9 +11,8 @@ from types import MappingProxyType
 from typing import Final
 
 _MODELS: Final = {
-    "LoRA": "A small file that teaches a base model something new. The two are used together. Its metadata "
-    "tell "
-    "how it was made.",
+    "LoRA": "A small file that teaches a base model something new. The two are used together. LoRA+ is a way "
+    "to train it.",
     "base model": "The finished model that a LoRA is trained on, such as SD 1.5 or SDXL. Its file is "
     "also called a checkpoint.",
     "SD 1.5": "An older and small kind of base model. It is made for pictures of 512 by 512 pixels.",
@@ -61,7 +60,12 @@ _NETWORKS: Final = {
     "rank": "How many inner numbers a LoRA has for each layer. A higher rank holds more and makes a larger "
     "file.",
     "alpha": "A number that scales what the LoRA has learned. The scale is alpha divided by rank.",
-    "network": "What is trained beside the base model. Here it is a LoRA of some kind.",
+    "network": "What is trained beside the base model. Kinds of it are LoRA, LoRA-FA, DyLoRA, OFT and those "
+    "of LyCORIS.",
+    "LoRA+": "A LoRA has two halves. With LoRA+ the second one learns at a higher rate.",
+    "LoRA-FA": "A LoRA of which one half stays as it was at the start. It needs less memory.",
+    "DyLoRA": "A LoRA that is trained for many ranks at once. It can be cut to a smaller rank later.",
+    "OFT": "It turns the weights of a model and leaves their size as it is.",
     "LyCORIS": "A package with more kinds of LoRA, such as LoCon, LoHa and LoKr. Not every program can load "
     "them.",
     "LoCon": "A LoRA that also changes the image filters of a model. They are called convolutions.",
@@ -75,8 +79,11 @@ _LEARNING: Final = {
     "learning rate": "How large each step of learning is. If it is too high, pictures break. If it is too "
     "low, little is learned.",
     "optimizer": "The rule that turns a gradient into a step. AdamW is the usual one. Others are Prodigy, "
-    "Adafactor, Lion and CAME.",
-    "AdamW": "The usual optimizer. It needs a learning rate that you set.",
+    "Adafactor, Lion, CAME and SGD.",
+    "AdamW": "The usual optimizer. It needs a learning rate that you set. It is a form of Adam.",
+    "Adam": "An optimizer that gives each weight steps of its own size. AdamW and RAdam are forms of it.",
+    "RAdam": "A form of Adam that starts more carefully, so that it needs no warm-up.",
+    "SGD": "A plain optimizer that most LoRA recipes do not use. It mostly goes with momentum.",
     "Prodigy": "An optimizer that finds the learning rate by itself. The rate that you set multiplies what "
     "it finds, so leave it at 1.",
     "Adafactor": "An optimizer that needs less memory than AdamW.",
@@ -89,7 +96,9 @@ _LEARNING: Final = {
     "gradient checkpointing": "What is worked out on the way is forgotten, and worked out again when it is "
     "needed. It saves much GPU memory and takes time.",
     "betas": "They say how long an optimizer looks back. This is also called momentum.",
-    "momentum": "An optimizer with momentum goes on for a while in the direction of its last steps.",
+    "momentum": "An optimizer with momentum goes on for a while in the direction of its last steps. "
+    "Nesterov is a form of it.",
+    "Nesterov": "A form of momentum. Each step is taken from where the last one leads.",
     "weight decay": "Each weight is pulled back to zero by a tiny bit at each step.",
     "schedule": "How the learning rate moves in the run. It often starts with a warm-up and ends with a "
     "fall. A schedule-free optimizer needs none.",

@@ -22,6 +22,7 @@ def test_the_settings_page_has_one_row_for_each_setting() -> None:
     for s, row in zip(catalogue(), rows, strict=True):
         assert f"`{s.key}`" in row
         assert all(text.replace("|", chr(92) + "|") in row for text in (s.what, s.why, s.higher, s.lower))
+        assert all(f"`{key}` is " in row for key in s.only)
 
 
 def test_the_settings_page_tells_what_recipes_set_for_each_base_and_goal() -> None:

@@ -13,7 +13,8 @@ WITH_AN_ORDER = {"flag", "whole", "number", "steps_or_share", "pair", "numbers",
 
 FIELD_WORDS = re.split(
     r",\s+",
-    "LoRA, LoCon, LoHa, LoKr, DoRA, LyCORIS, rank, alpha, SD 1.5, SDXL, Pony, Illustrious, NoobAI, base "
+    "LoRA, LoCon, LoHa, LoKr, DoRA, LyCORIS, rank, alpha, SD 1.5, SDXL, Pony, Illustrious, NoobAI, LoRA+, "
+    "LoRA-FA, DyLoRA, OFT, SGD, Nesterov, Adam, RAdam, recipe, network, base "
     "model, checkpoint, v-prediction, epsilon, zero terminal SNR, U-Net, text encoder, VAE, latent, "
     "token, tokenizer, clip skip, layer, block, convolution, weight, metadata, precision, fp16, bf16, "
     "fp8, GPU, GPU memory, VRAM, CPU, dropout, learning rate, optimizer, AdamW, Prodigy, Adafactor, Lion, "
@@ -21,7 +22,7 @@ FIELD_WORDS = re.split(
     "weight decay, schedule, scheduler, cosine, warm-up, cycle, epoch, step, batch, bucket, repeat, loss, "
     "Huber, overfitting, seed, noise, noise level, timestep, noise offset, min-SNR, SNR, sample, sampler, "
     "validation, state, trigger word, prompt, caption, tag, class images, regularization images, "
-    "regularisation images, mask, dataset, wildcard, recipe, network, diffusers, sd-scripts",
+    "regularisation images, mask, dataset, wildcard, diffusers, sd-scripts",
 )
 """Words of the field, written down apart from the glossary."""
 
@@ -65,12 +66,15 @@ def test_each_text_of_a_setting_reads_at_grade_eight_or_below(s: Setting) -> Non
     assert {part: value for part, value in grades.items() if value > HIGHEST_GRADE} == {}
 
 
-@pytest.mark.parametrize("word", FIELD_WORDS)
-def test_a_word_of_the_field_that_help_uses_has_an_entry(word: str) -> None:
-    used = re.search(rf"(?<!\w){re.escape(word)}(?:e?s)?(?!\w)", everything_said(), re.IGNORECASE)
-    if used:
-        assert terms_in(used.group()), f"{word} has no entry in the glossary"
-        assert "".join(terms_in(word))
+def test_a_word_of_the_field_that_help_uses_has_an_entry() -> None:
+    said = everything_said()
+    used = [
+        word
+        for word in FIELD_WORDS
+        if re.search(rf"(?<!\w){re.escape(word)}(?:e?s)?(?!\w)", said, re.IGNORECASE)
+    ]
+    assert len(used) > 60
+    assert [word for word in used if not terms_in(word)] == []
 
 
 def test_each_entry_of_the_glossary_is_used_by_help_or_by_another_entry() -> None:
