@@ -19,7 +19,7 @@ class LossSettings(Concern):
         why="With it a LoRA learns very dark and very bright pictures better. Recipes use 0.05 for SD 1.5, "
         "0.0357 "
         "for SDXL and 0.03 for Pony. They leave it off for Illustrious and NoobAI.",
-        higher="Dark and bright pictures are learned more. Too much makes all pictures harsh.",
+        higher="Very dark and very bright pictures are learned better. Too much makes all pictures harsh.",
         lower="The noise is changed less. At 0 it is plain noise.",
         ge=0,
         advice=Advice(0, 0.15, "Published recipes use 0.03 to 0.05. Above 0.1, pictures can get harsh."),
@@ -39,7 +39,7 @@ class LossSettings(Concern):
         what="Adds to the noise offset by this part of how bright or dark a picture is. It needs an offset.",
         why="Leave it empty, unless a recipe names it.",
         higher="Very bright and very dark pictures get a larger offset than others.",
-        lower="They get less on top. Below 0 their offset is smaller than that of others.",
+        lower="Very bright and very dark pictures get less on top. Below 0 they get less than others.",
         level="expert",
     )
     multires_noise_iterations: int | None = described(

@@ -214,7 +214,7 @@ class SubsetSettings(Concern):
         label="Mirror half of the images",
         what="At each use an image is mirrored, left to right, half of the time.",
         why="Turn it on with few images. Leave it off for text, logos and faces that are not even.",
-        higher="The LoRA sees both sides of few images. Letters and signs come out wrong.",
+        higher="Few images teach more. Letters, and marks on one side, come out wrong.",
         lower="Images are used as they are.",
         place="subset",
         argument="flip_aug",

@@ -80,7 +80,8 @@ class PrecisionSettings(Concern):
         why="Leave it on. It makes each step faster and saves memory on the card.",
         higher="Each step is faster and needs less GPU memory. Images cannot be cut or colored anew at each "
         "use.",
-        lower="Each image is turned anew at each use. Each step is slower and needs more GPU memory.",
+        lower="Each image is turned into its inner form at each use. Steps are slower and need more GPU "
+        "memory.",
     )
     cache_latents_to_disk: bool = described(
         False,
