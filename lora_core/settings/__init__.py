@@ -46,6 +46,8 @@ from lora_core.settings.files import (
     read_run,
     run_files,
 )
+from lora_core.settings.glossary import TERMS, terms_in
+from lora_core.settings.in_words import compared, direction_words, in_words
 from lora_core.settings.run import (
     Difference,
     Placed,
@@ -68,6 +70,7 @@ __all__ = [
     "PROMPTS_NAME",
     "SD_SCRIPTS",
     "SIZE_LIMIT",
+    "TERMS",
     "Advice",
     "BatchSettings",
     "Checked",
@@ -99,10 +102,13 @@ __all__ = [
     "ValidationSettings",
     "catalogue",
     "checked",
+    "compared",
     "concerns",
     "differences",
+    "direction_words",
     "dump_config",
     "dump_dataset",
+    "in_words",
     "limits",
     "load_run",
     "loads_run",
@@ -115,6 +121,7 @@ __all__ = [
     "run_files",
     "setting",
     "shown",
+    "terms_in",
     "unsupported",
     "with_values",
     "write_lines",
