@@ -16,8 +16,10 @@ from lora_core.settings._description import (
     Place,
     Setting,
 )
+from lora_core.settings._owners import CAME, WITH_TWO_BETAS, acts
 from lora_core.settings._toml import SIZE_LIMIT, parse, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown
+from lora_core.settings.choices import advice_for, meaning, on_choice
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
 from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
@@ -47,6 +49,7 @@ from lora_core.settings.files import (
     run_files,
 )
 from lora_core.settings.glossary import TERMS, terms_in
+from lora_core.settings.ignored import idle, no_effect, owned_by, shown_settings
 from lora_core.settings.in_words import compared, direction_words, in_words
 from lora_core.settings.run import (
     Difference,
@@ -54,23 +57,28 @@ from lora_core.settings.run import (
     Recipe,
     RunConfig,
     Target,
+    arguments_of,
     catalogue,
     concerns,
     differences,
+    further_arguments,
     placed_values,
     setting,
+    value_in,
     with_values,
 )
 from lora_core.settings.unsupported import unsupported
 
 __all__ = [
     "BUILT_IN",
+    "CAME",
     "CONFIG_NAME",
     "DATASET_NAME",
     "PROMPTS_NAME",
     "SD_SCRIPTS",
     "SIZE_LIMIT",
     "TERMS",
+    "WITH_TWO_BETAS",
     "Advice",
     "BatchSettings",
     "Checked",
@@ -100,6 +108,9 @@ __all__ = [
     "Target",
     "TextSettings",
     "ValidationSettings",
+    "acts",
+    "advice_for",
+    "arguments_of",
     "catalogue",
     "checked",
     "compared",
@@ -108,10 +119,16 @@ __all__ = [
     "direction_words",
     "dump_config",
     "dump_dataset",
+    "further_arguments",
+    "idle",
     "in_words",
     "limits",
     "load_run",
     "loads_run",
+    "meaning",
+    "no_effect",
+    "on_choice",
+    "owned_by",
     "parse",
     "parsed",
     "placed_values",
@@ -121,8 +138,10 @@ __all__ = [
     "run_files",
     "setting",
     "shown",
+    "shown_settings",
     "terms_in",
     "unsupported",
+    "value_in",
     "with_values",
     "write_lines",
 ]

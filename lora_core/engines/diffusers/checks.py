@@ -13,7 +13,7 @@ from lora_core.engines.diffusers.checks_learning import learning_problems
 from lora_core.engines.diffusers.checks_model import model_problems
 from lora_core.engines.diffusers.checks_network import network_problems
 from lora_core.errors import Problem
-from lora_core.settings import BUILT_IN, RunConfig, unsupported
+from lora_core.settings import BUILT_IN, RunConfig, idle, unsupported
 from lora_core.workspace import safe_name
 
 _RESERVED_NAME: Final = re.compile(r"-(\d{6}|step\d{8})$")
@@ -23,6 +23,7 @@ def problems(run: RunConfig) -> list[Problem]:
     """Every reason why this trainer would not start this run."""
     return [
         *unsupported(run, BUILT_IN),
+        *idle(run),
         *model_problems(run),
         *_name(run),
         *network_problems(run),

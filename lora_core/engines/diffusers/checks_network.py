@@ -1,8 +1,9 @@
 """What is wrong with a run's network and the LoRA files that it names, before anything is loaded.
 
-Covered: settings of the network that contradict each other or would do nothing; lists of blocks; files
-judged by their headers; what other programs leave out of the result. Loads no torch. Not covered:
-whether every layer of a file fits the base model, which needs the model (see `network.py`).
+Covered: settings of the network that contradict each other; lists of blocks; files judged by their
+headers; what other programs leave out of the result. Loads no torch. Not covered: what another kind of
+network owns (see `idle` in `lora_core.settings`), and whether every layer of a file fits the base model,
+which needs the model (see `network.py`).
 """
 
 from collections.abc import Iterator
@@ -13,22 +14,10 @@ from lora_core.engines.diffusers.network_blocks import block_problems
 from lora_core.errors import LoraFileError, ModelError, Problem
 from lora_core.loras import DROPS_DORA, LoraInfo, inspect
 from lora_core.models import inspect_base
-from lora_core.settings import NetworkSettings, RunConfig, setting
+from lora_core.settings import NetworkSettings, RunConfig
 from lora_core.settings.concern_network import LYCORIS
 
 _FAMILIES: Final = {"sd15": "sd1", "sdxl": "sdxl"}
-_OF_BLOCKS: Final = (
-    "block_dims",
-    "block_alphas",
-    "conv_block_dims",
-    "conv_block_alphas",
-    "down_lr_weight",
-    "mid_lr_weight",
-    "up_lr_weight",
-    "block_lr_zero_threshold",
-)
-_OF_LOKR: Final = ("factor", "decompose_both", "full_matrix", "unbalanced_factorization")
-_OF_LYCORIS: Final = ("algo", "dora_wd", "wd_on_output", "preset", "use_tucker", "rs_lora", *_OF_LOKR)
 _KINDS: Final = {"lora": ("LoRA", "LoCon"), "locon": ("LoRA", "LoCon"), "loha": ("LoHa",), "lokr": ("LoKr",)}
 
 
@@ -36,7 +25,6 @@ def network_problems(run: RunConfig) -> list[Problem]:
     """Every contradiction in the network of `run`, and advice about files that it would make."""
     family = _family(run)
     return [
-        *_kind(run.network),
         *_dropouts(run.network),
         *_parts(run.network, family),
         *(block_problems(run.network, _FAMILIES[family]) if family in _FAMILIES else ()),
@@ -52,26 +40,8 @@ def _family(run: RunConfig) -> str | None:
         return None
 
 
-def _changed(settings: NetworkSettings, *keys: str) -> Iterator[str]:
-    return (key for key in keys if getattr(settings, key) != setting(key).default)
-
-
 def _idle(key: str, why: str, fix: str) -> Problem:
     return Problem(setting=key, what=f"It does nothing here: {why}", fix=f"{fix} or leave {key} out.")
-
-
-def _kind(settings: NetworkSettings) -> Iterator[Problem]:
-    if settings.network_module != LYCORIS:
-        for key in _changed(settings, *_OF_LYCORIS):
-            yield _idle(key, "it belongs to LyCORIS.", f"Set network_module to {LYCORIS},")
-        return
-    for key in _changed(settings, *_OF_BLOCKS):
-        yield _idle(key, "LyCORIS does not tell blocks apart.", "Set network_module to networks.lora,")
-    if settings.algo != "lokr":
-        for key in _changed(settings, *_OF_LOKR):
-            yield _idle(key, "it belongs to LoKr.", "Set algo to lokr,")
-    if not settings.wd_on_output and not settings.dora_wd:
-        yield _idle("wd_on_output", "it belongs to DoRA.", "Turn on dora_wd,")
 
 
 def _dropouts(settings: NetworkSettings) -> Iterator[Problem]:
@@ -140,7 +110,7 @@ def _shape(settings: NetworkSettings, info: LoraInfo) -> Iterator[Problem]:
         what = f"The LoRA to go on from is a {info.kind}."
         yield Problem(setting="network_module", what=what, fix=f"Set network_module to {LYCORIS}.")
     elif not settings.dim_from_weights:
-        kinds = _KINDS[settings.algo] if lycoris else _KINDS["lora"]
+        kinds = _KINDS.get(settings.algo, ()) if lycoris else _KINDS["lora"]
         if settings.dora_wd:
             kinds = ("DoRA",) if "LoRA" in kinds else tuple(f"DoRA on {kind}" for kind in kinds)
         if info.kind not in kinds:
