@@ -16,6 +16,7 @@ from lora_core.runs.facts import (
     settings_of,
 )
 from lora_core.runs.metrics import MAX_POINTS, Curve, Overlaid, Progress, overlay, read_curve, thin
+from lora_core.runs.smoke import start_smoke
 from lora_core.runs.start import start_run
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "samples_of",
     "settings_of",
     "start_run",
+    "start_smoke",
     "thin",
 ]
