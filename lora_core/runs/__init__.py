@@ -5,6 +5,7 @@ waiting, which are the same for every job (see `lora_core.jobs`).
 """
 
 from lora_core.jobs.samples import Sample
+from lora_core.runs.echo import Line, echo
 from lora_core.runs.facts import (
     Checkpoint,
     RunFacts,
@@ -23,12 +24,14 @@ __all__ = [
     "MAX_POINTS",
     "Checkpoint",
     "Curve",
+    "Line",
     "Overlaid",
     "Progress",
     "RunFacts",
     "Sample",
     "checkpoints_of",
     "describe",
+    "echo",
     "overlay",
     "prompts_of",
     "read_curve",
