@@ -19,6 +19,7 @@ from lora_core.settings.concern_subset import SubsetSettings
 from lora_core.settings.run import catalogue
 
 _LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
+_LITERAL_LIMIT: Final = 1000
 
 
 class Reading:
@@ -127,30 +128,36 @@ def _read_list(place: str, value: Any, values: ConfigValues, reading: Reading) -
         if not sign or not key or (place != "network_args" and "=" in text):
             fix = "Write one text for each value, with one = in it."
             reading.problem(place, f"It holds {shown(item)}, which does not have the form key=value.", fix)
-        elif key not in settings or _of_another_shape(settings[key], _literal(text)):
+        elif key not in settings or of_another_shape(settings[key], literal(text)):
             values.other.setdefault(place, []).append(item)
         elif key in values.of(settings[key].concern):
             reading.problem(key, f"It is set twice in {place}.", f"Keep one of the texts with {key}.")
         else:
-            taken = _as_text(settings[key], text) if place == "network_args" else _literal(text)
+            taken = as_text(settings[key], text) if place == "network_args" else literal(text)
             values.put(settings[key], reading.value(settings[key], taken, Path(), f"In {place}: "))
 
 
-def _as_text(setting: Setting, text: str) -> Any:
+def as_text(setting: Setting, text: str) -> Any:
+    """What the text behind the = in `network_args` means for `setting`."""
     # sd-scripts hands network_args on as they stand: `0,1` is a text there and not two numbers.
     if setting.kind in {"text", "choice"}:
         return text
-    return {"true": True, "false": False}.get(text.lower(), _literal(text))
+    return {"true": True, "false": False}.get(text.lower(), literal(text))
 
 
-def _of_another_shape(setting: Setting, value: Any) -> bool:
+def of_another_shape(setting: Setting, value: Any) -> bool:
+    """True for a list of numbers that the setting does not take and the optimizer itself may."""
     # Some optimizers take three betas, or two eps; they check what they get.
     numbers = isinstance(value, list) and all(isinstance(item, int | float) for item in value)
     return setting.place == "optimizer_args" and numbers and checked(setting, value).problem is not None
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """A Python literal, or the text itself. Nothing is ever run."""
+    if (
+        len(text) > _LITERAL_LIMIT
+    ):  # its parser can be brought down by thousands of signs in front of a number
+        return text
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
