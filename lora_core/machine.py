@@ -173,6 +173,11 @@ def _disk(workspace: Workspace) -> Finding:
     )
 
 
+def cards() -> tuple[Gpu, ...]:
+    """The NVIDIA cards as they are now; none where the driver does not answer within 5 s."""
+    return _nvidia_cards()
+
+
 def _nvidia_cards() -> tuple[Gpu, ...]:
     """The cards that `nvidia-smi` lists; none when it is missing or does not answer."""
     program = shutil.which("nvidia-smi")

@@ -5,6 +5,7 @@ waiting, which are the same for every job (see `lora_core.jobs`).
 """
 
 from lora_core.jobs.samples import Sample
+from lora_core.runs.echo import Line, echo
 from lora_core.runs.facts import (
     Checkpoint,
     RunFacts,
@@ -16,18 +17,21 @@ from lora_core.runs.facts import (
     settings_of,
 )
 from lora_core.runs.metrics import MAX_POINTS, Curve, Overlaid, Progress, overlay, read_curve, thin
+from lora_core.runs.smoke import start_smoke
 from lora_core.runs.start import start_run
 
 __all__ = [
     "MAX_POINTS",
     "Checkpoint",
     "Curve",
+    "Line",
     "Overlaid",
     "Progress",
     "RunFacts",
     "Sample",
     "checkpoints_of",
     "describe",
+    "echo",
     "overlay",
     "prompts_of",
     "read_curve",
@@ -35,5 +39,6 @@ __all__ = [
     "samples_of",
     "settings_of",
     "start_run",
+    "start_smoke",
     "thin",
 ]

@@ -51,7 +51,9 @@ from lora_core.settings.files import (
     read_run,
     run_files,
 )
+from lora_core.settings.glossary import TERMS, terms_in
 from lora_core.settings.ignored import idle, no_effect, owned_by, shown_settings
+from lora_core.settings.in_words import compared, direction_words, in_words
 from lora_core.settings.run import (
     Difference,
     Placed,
@@ -78,6 +80,7 @@ __all__ = [
     "PROMPTS_NAME",
     "SD_SCRIPTS",
     "SIZE_LIMIT",
+    "TERMS",
     "WITH_TWO_BETAS",
     "Advice",
     "BatchSettings",
@@ -116,12 +119,15 @@ __all__ = [
     "arguments_of",
     "catalogue",
     "checked",
+    "compared",
     "concerns",
     "differences",
+    "direction_words",
     "dump_config",
     "dump_dataset",
     "further_arguments",
     "idle",
+    "in_words",
     "limits",
     "load_run",
     "loads_run",
@@ -139,6 +145,7 @@ __all__ = [
     "setting",
     "shown",
     "shown_settings",
+    "terms_in",
     "unsupported",
     "value_in",
     "with_values",

@@ -25,6 +25,8 @@ from lora_core.settings import RunConfig
 Groups = Sequence[dict[str, Any]]
 """What `Network.groups` gives: `params`, `lr` and `name` of each."""
 _ONE_RATE = ("prodigyopt.", "dadaptation.")
+_FUSED = (torch.optim.Adam, torch.optim.AdamW)
+"""One kernel for a weight where the default takes ten: a LoRA has hundreds of small ones."""
 
 
 def new_optimizer(run: RunConfig, groups: Groups) -> torch.optim.Optimizer:
@@ -41,6 +43,8 @@ def new_optimizer(run: RunConfig, groups: Groups) -> torch.optim.Optimizer:
     if path.startswith(_ONE_RATE) and len({group["lr"] for group in groups}) > 1:
         what = f"{kind.__name__} takes one learning rate for all parts of the LoRA."
         raise _refused("optimizer_type", what, "Leave the rates of the parts out.")
+    if kind in _FUSED and not {"fused", "foreach", "differentiable"} & arguments.keys():
+        arguments["fused"] = True
     lr: float | None = run.optimizer.learning_rate
     if finds_its_rate(run):
         # It finds its own rate, and refuses a run that names one.
