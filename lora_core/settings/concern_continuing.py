@@ -79,7 +79,7 @@ class ContinuingSettings(Concern):
         label="Read over what was done",
         what="Goes through the images of the steps that count as done, without learning from them.",
         why="Leave it off. It costs time, and a run goes on without it too.",
-        higher="On: the images come in the order of a run that was not stopped.",
-        lower="Off: the run goes on at once.",
+        higher="The images come in the order of a run that was not stopped.",
+        lower="The run goes on at once.",
         **_ONE,
     )

@@ -27,8 +27,8 @@ class NotesSettings(Concern):
         label="Leave the notes out",
         what="Writes the LoRA file without the notes on how it was trained. The few that programs need stay.",
         why="Turn it on if nobody should see your settings or the names of your folders.",
-        higher="On: the file does not tell how it was trained.",
-        lower="Off: the file tells how it was trained.",
+        higher="The file does not tell how it was trained.",
+        lower="The file tells how it was trained.",
         **_ONE,
     )
     metadata_description: str | None = described(

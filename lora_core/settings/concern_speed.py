@@ -20,8 +20,8 @@ class SpeedSettings(Concern):
         label="Train in fp16 throughout",
         what="Keeps the LoRA and its changes in fp16 too. It needs fp16 as the precision while training.",
         why="Leave it off, unless memory is very short. Runs can break with it.",
-        higher="On: less memory is used, and small changes may get lost.",
-        lower="Off: the LoRA is kept in full.",
+        higher="Less memory is used, and small changes may get lost.",
+        lower="The LoRA is kept in full.",
         **_ONE,
     )
     full_bf16: bool = described(
@@ -29,8 +29,8 @@ class SpeedSettings(Concern):
         label="Train in bf16 throughout",
         what="Keeps the LoRA and its changes in bf16 too. It needs bf16 as the precision while training.",
         why="Turn it on if memory is short. Small changes may get lost.",
-        higher="On: less memory is used, and small changes may get lost.",
-        lower="Off: the LoRA is kept in full.",
+        higher="Less memory is used, and small changes may get lost.",
+        lower="The LoRA is kept in full.",
         **_ONE,
     )
     fp8_base_unet: bool = described(
@@ -38,8 +38,8 @@ class SpeedSettings(Concern):
         label="Keep the image part in 8 bits",
         what="Keeps the part of the base model that draws in 8 bits, and the text part in 16.",
         why="Turn it on if the model does not fit on your card. It harms the words less than all in 8 bits.",
-        higher="On: less memory is used, and very fine detail may suffer.",
-        lower="Off: the image part is kept as the precision says.",
+        higher="Less memory is used, and very fine detail may suffer.",
+        lower="The image part is kept as the precision says.",
         **_ONE,
     )
     sdpa: bool = described(
@@ -47,8 +47,8 @@ class SpeedSettings(Concern):
         label="Attention of torch",
         what="Uses the fast way of torch for the largest part of the work.",
         why="Leave it on. All recipes for newer versions use it.",
-        higher="On: steps are faster and need less memory.",
-        lower="Off: steps are slower and need more memory.",
+        higher="Steps are faster and need less memory.",
+        lower="Steps are slower and need more memory.",
         **_ONE,
     )
     xformers: bool = described(
@@ -56,8 +56,8 @@ class SpeedSettings(Concern):
         label="Attention of xformers",
         what="Uses the package xformers for the largest part of the work. It must be installed.",
         why="Leave it off. The attention of torch is as fast today.",
-        higher="On: xformers is used in place of torch.",
-        lower="Off: xformers is not needed.",
+        higher="Xformers is used in place of torch.",
+        lower="Xformers is not needed.",
         **_ONE,
     )
     mem_eff_attn: bool = described(
@@ -65,8 +65,8 @@ class SpeedSettings(Concern):
         label="Attention in small pieces",
         what="Works in small pieces, which needs little memory and is slow. It wins over the other two.",
         why="Leave it off, unless neither of the others works on your card.",
-        higher="On: less memory is used, and steps are slower.",
-        lower="Off: one of the other two is used.",
+        higher="Less memory is used, and steps are slower.",
+        lower="One of the other two is used.",
         **_ONE,
     )
     max_data_loader_n_workers: int = described(
@@ -86,8 +86,8 @@ class SpeedSettings(Concern):
         label="Keep the helpers",
         what="Keeps the helpers that read images from one epoch to the next.",
         why="Leave it on. It saves a pause at the start of each epoch.",
-        higher="On: epochs start at once, and memory stays in use.",
-        lower="Off: each epoch begins with a pause.",
+        higher="Epochs start at once, and memory stays in use.",
+        lower="Each epoch begins with a pause.",
         **_ONE,
     )
     lowram: bool = described(
@@ -95,8 +95,8 @@ class SpeedSettings(Concern):
         label="Load the model to the card at once",
         what="Reads the base model straight into the memory of the card.",
         why="Turn it on if the card has more memory than the machine.",
-        higher="On: less memory of the machine is used.",
-        lower="Off: the model is read into the machine first.",
+        higher="Less memory of the machine is used.",
+        lower="The model is read into the machine first.",
         **_ONE,
     )
     highvram: bool = described(
@@ -104,8 +104,8 @@ class SpeedSettings(Concern):
         label="Do not free memory in between",
         what="Leaves out the pauses in which unused memory of the card is given back.",
         why="Turn it on if your card has far more memory than the run needs.",
-        higher="On: getting images ready is a bit faster.",
-        lower="Off: unused memory is given back.",
+        higher="Getting images ready is a bit faster.",
+        lower="Unused memory is given back.",
         **_ONE,
     )
     skip_cache_check: bool = described(
@@ -113,8 +113,8 @@ class SpeedSettings(Concern):
         label="Trust images made ready before",
         what="Uses files of an earlier run without a look inside. Wrong ones are then not noticed.",
         why="Turn it on for thousands of images that have not changed.",
-        higher="On: the run starts sooner.",
-        lower="Off: each file is looked at first.",
+        higher="The run starts sooner.",
+        lower="Each file is looked at first.",
         **_ONE,
     )
     disable_mmap_load_safetensors: bool = described(
@@ -122,8 +122,8 @@ class SpeedSettings(Concern):
         label="Read model files in one go",
         what="Reads the file of the base model in one go and not piece by piece.",
         why="Turn it on if loading takes very long, as it does on some shared disks and in WSL.",
-        higher="On: loading can be faster, and needs more memory for a while.",
-        lower="Off: the file is read piece by piece.",
+        higher="Loading can be faster, and needs more memory for a while.",
+        lower="The file is read piece by piece.",
         **_ONE,
         families=("sdxl",),
     )
