@@ -62,7 +62,7 @@ _ALL: Final = (
     Base(
         id="sd15",
         title="Stable Diffusion 1.5",
-        sentence="The small, old family. It trains on cards with 6 GB or more.",
+        sentence="The small, old family. It takes the least memory and time.",
         family="sd15",
         resolution=512,
         captions="either",
@@ -88,7 +88,7 @@ _ALL: Final = (
     Base(
         id="sdxl",
         title="Stable Diffusion XL",
-        sentence="Larger pictures and finer detail, for photos and any style. It needs 8 GB or more.",
+        sentence="Larger pictures and finer detail, for photos and any style. 8 GB can work.",
         family="sdxl",
         resolution=1024,
         captions="sentences",

@@ -60,15 +60,12 @@ class Composed:
     """Settings of the base model that go with its kind. They are not part of the recipe."""
     evidence: Evidence
     """The weakest of all layers."""
+    evidence_text: str
+    """What that means, for its card."""
     needs: tuple[str, ...]
     """What one has to have, one sentence each."""
     layers: tuple[Layer, ...]
     """In the order in which they were laid over each other."""
-
-    @property
-    def evidence_text(self) -> str:
-        """What the evidence means, for its card."""
-        return EVIDENCE[self.evidence] if self.layers[1:] else "It is your own. We have not measured it."
 
     def applied(self, run: RunConfig) -> RunConfig:
         """`run` by this recipe, on a base model of this kind; the rest of what to train stays."""
@@ -117,7 +114,7 @@ def composed(
             )
         )
         values, why, set_by = _laid(layers)
-    about = GOALS[goal]
+    about, evidence = GOALS[goal], max((layer.evidence for layer in layers), key=list(EVIDENCE).index)
     return Composed(
         id=f"{base}.{goal}",
         title=f"{about.title} on {BASES[base].title}",
@@ -128,7 +125,8 @@ def composed(
         why=why,
         set_by=set_by,
         target=BASES[base].target,
-        evidence=max((layer.evidence for layer in layers), key=list(EVIDENCE).index),
+        evidence=evidence,
+        evidence_text=EVIDENCE[evidence],
         needs=(*(need for layer in layers for need in layer.needs), *_needs(base, goal, captions)),
         layers=tuple(layers),
     )

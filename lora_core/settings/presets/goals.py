@@ -83,8 +83,8 @@ _ALL: Final = (
         trigger_note="A style works without a trigger word. With one, a prompt can call it by name.",
         captions="either",
         caption_policy="Say what each picture shows. Do not name the style or how it is drawn.",
-        advice="The text part is not trained, so that words keep their meaning. A style needs more images "
-        "than a character.",
+        advice="A style needs more images than a character. On SDXL models the text part is not trained, so "
+        "that words keep their meaning.",
         exposures=5000,
         images=(60, 150),
     ),

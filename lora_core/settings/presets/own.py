@@ -73,6 +73,7 @@ class OwnPreset:
             set_by=MappingProxyType(dict.fromkeys(self.values, self.id)),
             target=BASES[self.base].target if self.base else MappingProxyType({}),
             evidence="reported",
+            evidence_text="It is your own. We have not measured it.",
             needs=(f"A base model of the kind {BASES[self.base].title}.",) if self.base else (),
             layers=(layer,),
         )
