@@ -16,7 +16,7 @@ from lora_core.settings._description import Setting
 from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._values import checked, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 from lora_core.settings.run import catalogue, setting
 
 _LITERAL_LIMIT: Final = 1000
