@@ -8,7 +8,7 @@ silently. The text is kept in the project, so it is the same after a reload and 
 that does not fit is kept too, told below the field, and the value before it goes on to count.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,8 +45,10 @@ class Fields:
     saved: Saved = _nothing
     changed: frozenset[str] = frozenset()
     """Settings that are marked as changed, with a button that puts back what the preset has."""
-    idle: dict[str, str] = field(default_factory=dict)
+    idle: Mapping[str, str] = field(default_factory=dict)
     """Settings that do nothing now, with the reason."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What settings mean beside the chosen optimizer, where that is something else than their help says."""
     told: Sequence[Problem] = ()
     """Problems and advice of the whole run; each stands at its field."""
 
@@ -154,6 +156,8 @@ class Fields:
         st.caption(f"{feedback.spoken(setting.what)}  \n{words.small_print(setting)}")
         if why := self.idle.get(setting.key):
             st.markdown(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
+        elif means := self.meanings.get(setting.key):
+            st.markdown(f"{icons.NOTE} {feedback.spoken(means)}")
         for problem in self.told:
             if problem.setting == setting.key:
                 mark = icons.CARE if problem.severity == "error" else icons.NOTE

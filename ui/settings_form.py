@@ -163,7 +163,8 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
             opened=opened,
             saved=partial(_saved, family),
             changed=group.changed,
-            idle=dict(group.idle),
+            idle=group.idle,
+            meanings=group.meanings,
             told=_checked(check, opened),
         )
         _members(fields, group)
@@ -228,14 +229,8 @@ def touched(before: Project, after: Project, family: str | None) -> list[str]:
 
 def _left_out(opened: Project, family: str | None, search: str) -> None:
     """What the search finds among settings that belong to another choice."""
-    for setting in settings_groups.not_shown(opened, family, search):
-        needs = " and ".join(
-            f"{label} is {' or '.join(map(str, values))}"
-            for label, values in settings_groups.conditions(setting)
-        )
-        st.caption(
-            f"{feedback.spoken(setting.label)} (`{setting.key}`) acts only where {feedback.spoken(needs)}."
-        )
+    for setting, why in settings_groups.not_shown(opened, family, search):
+        st.caption(feedback.spoken(f"{setting.label} is not shown. {why}") + f" `{setting.key}`")
 
 
 def _history(ws: Workspace, name: str) -> None:

@@ -25,31 +25,6 @@ class ContinuingSettings(Concern):
         **_ONE,
         ge=1,
     )
-    save_last_n_epochs_state: int | None = described(
-        None,
-        label="Epoch states to keep",
-        what="Keeps so many of the newest states and removes older ones. If it is empty, the number of epoch "
-        "files counts.",
-        why="Set it to 2. A state is large, and only the last one is needed to go on.",
-        higher="More states stay on the disk.",
-        lower="Fewer states stay on the disk.",
-        unit="states",
-        **_ONE,
-        only={"save_state": (True,)},
-        ge=1,
-    )
-    save_last_n_steps_state: int | None = described(
-        None,
-        label="How far back step states are kept",
-        what="Removes states that are older than this many steps. If it is empty, that for files counts.",
-        why="Set it if your disk is small.",
-        higher="More states stay on the disk.",
-        lower="Fewer states stay on the disk.",
-        unit="steps",
-        **_ONE,
-        only={"save_state": (True,)},
-        ge=1,
-    )
     initial_epoch: int | None = described(
         None,
         label="First epoch",

@@ -113,12 +113,12 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(("sample_sampler",), _no_prompts, "There are no prompts, so no samples are drawn."),
     Rule(
-        ("save_last_n_epochs",),
+        ("save_last_n_epochs", "save_last_n_epochs_state"),
         lambda look: not look["save_every_n_epochs"],
         "No files are saved by epochs.",
     ),
     Rule(
-        ("save_last_n_steps",),
+        ("save_last_n_steps", "save_last_n_steps_state"),
         lambda look: not look["save_every_n_steps"],
         "No files are saved by steps.",
     ),

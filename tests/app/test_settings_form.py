@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from test_settings import another_value
 
 from lora_core import projects, settings
 from lora_core.projects import Project
+from lora_core.projects.record import plain
 from lora_core.settings import Setting
+from lora_core.settings._owners import ANY_OTHER
 from lora_core.workspace import Workspace
 from ui import settings_form, settings_groups, settings_words
 
@@ -78,28 +81,14 @@ def another(s: Setting) -> Any:
         return next(choice for choice in reversed(choices) if choice != s.default)
     if s.suggestions:
         return s.suggestions[-1]
-    if s.kind == "whole":
-        return int(s.default or s.ge or 1) + 1
-    if s.kind == "number":
-        return (s.default or 0.25) * 0.5 + 0.0625
-    return {
-        "flag": not s.default,
-        "steps_or_share": 0.0625,
-        "text": "né \\u \"quoted\" 'x' #1",
-        "path": "/a b/C\\new\\table",
-        "pair": [0.5, 0.96875],
-        "numbers": [0.5, 0.96875],
-        "paths": ["/a b/one", "/a b/C\\new\\two"],
-        "size": [640, 384],
-        "prompts": ["a", "b"],
-    }[s.kind]
+    return plain(another_value(s))
 
 
 def batches() -> Iterator[tuple[str, dict[str, Any], list[Setting]]]:
     """Settings of one group that can be changed beside each other, with what they need to act."""
     found: dict[tuple[str, str], tuple[dict[str, Any], list[Setting]]] = {}
     for s in EDITED:
-        needs = {key: values[0] for key, values in s.only.items()}
+        needs = {key: next(value for value in values if value != ANY_OTHER) for key, values in s.only.items()}
         found.setdefault((s.concern, repr(needs)), (needs, []))[1].append(s)
     for (concern, _), (needs, members) in found.items():
         yield concern, needs, members
@@ -165,6 +154,25 @@ def test_every_setting_that_can_act_now_has_a_field(ws: Workspace) -> None:
     shown = {s.key for s in settings_groups.shown_now(Project(name=NAME), None)}
     assert len(shown) > 80
     assert [key for key in sorted(shown) if f"run_{NAME}_{key}" not in app.session_state] == []
+
+
+def test_choosing_an_optimizer_shows_what_it_owns_and_sets_what_it_needs(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"learning_rate": 5e-4})
+    app = put(opened("optimizer"), "optimizer_type", "Prodigy")
+    assert projects.load(ws, NAME).value("learning_rate") == 1.0
+    assert field(app, "learning_rate").value == "1"
+    assert field(app, "d_coef") is not None
+    assert any("finds the rate by itself" in element.value for element in app.markdown)
+    app.button(key="undo_setting").click().run()
+    assert projects.load(ws, NAME).values == {"learning_rate": 5e-4}
+
+
+def test_a_setting_that_does_nothing_says_why_or_is_found_with_the_reason(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"optimizer_type": "AdamWScheduleFree"})
+    app = opened("schedule")
+    assert any("It does nothing now." in element.value for element in app.markdown)
+    searched = opened(settings_search="d_coef")
+    assert any("is not shown" in caption.value for caption in searched.caption)
 
 
 def test_a_closed_group_is_not_built(ws: Workspace) -> None:

@@ -22,7 +22,7 @@ from lora_core.errors import FileTooNewError, LoraError, SettingsError, Workspac
 from lora_core.settings._toml import parse, read_text, write_lines
 from lora_core.settings._values import checked
 from lora_core.settings.presets.bases import BASES
-from lora_core.settings.presets.compose import Composed, Layer
+from lora_core.settings.presets.compose import Composed, Layer, composed_by_id
 from lora_core.settings.presets.goals import GOALS
 from lora_core.settings.presets.layers import FORMAT, Preset, parse_preset
 from lora_core.settings.run import catalogue, setting
@@ -33,10 +33,10 @@ PREFIX: Final = "own."
 FOLDER: Final = "presets"
 _BIN: Final = ".deleted"
 _TITLE_LIMIT: Final = 80
-_OF_FILES: Final = frozenset(
-    {"network_weights", "dim_from_weights", "base_weights", "base_weights_multiplier"}
-)
-"""Recipe settings that name files of this machine, or mean nothing without them."""
+_OF_FILES: Final = frozenset({"dim_from_weights", "base_weights_multiplier"})
+"""Recipe settings that mean nothing without a file of this machine."""
+_SECRET: Final = re.compile(r"(?:api_key|password|secret|(?:hub|hf|huggingface|access)_token)$")
+"""How the keys of secrets end. No setting is one today; sd-scripts has such arguments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +143,18 @@ def load_own(workspace: Workspace, name: str) -> OwnPreset:
     return _own(parse_preset(read_text(path), path.name), path.stem)
 
 
+def recipe_of(workspace: Workspace, preset: str, **choices: Any) -> Composed:
+    """The recipe of this id, bundled or the user's own; `choices` as in `composed`, for bundled ones.
+
+    Raises:
+        WorkspaceError: there is none, or a newer version of the app wrote it.
+        SettingsError: there is none, or its file cannot be used as it is.
+    """
+    if preset.startswith(PREFIX):
+        return load_own(workspace, preset).composed()
+    return composed_by_id(preset, **choices)
+
+
 def _path(workspace: Workspace, name: str) -> Path:
     # Looked up among the files that are there, so that no name can lead out of the folder.
     wanted = name.removeprefix(PREFIX)
@@ -217,8 +229,12 @@ def _text(preset: OwnPreset) -> str:
 
 def _shareable(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The values that a preset may hold, and the keys of the others."""
-    recipe = {s.key for s in catalogue() if s.part == "recipe" and s.kind not in {"path", "paths"}}
-    kept = {key: value for key, value in values.items() if key in recipe - _OF_FILES}
+    shareable = {
+        s.key
+        for s in catalogue()
+        if s.part == "recipe" and s.kind not in {"path", "paths"} and not _SECRET.search(s.key)
+    }
+    kept = {key: value for key, value in values.items() if key in shareable - _OF_FILES}
     return kept, tuple(key for key in values if key not in kept)
 
 
