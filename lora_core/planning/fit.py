@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lora_core import engines
 from lora_core.errors import SettingsError
-from lora_core.planning.estimate import Estimate, Known, estimated, look
+from lora_core.planning.estimates import Estimate, Known, estimated, look
 from lora_core.planning.images import RunImages
 from lora_core.settings import RunConfig, setting, with_values
 from lora_core.workspace import Workspace

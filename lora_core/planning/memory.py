@@ -2,7 +2,7 @@
 
 Covered: weights by number type, LoRA, gradients, optimizer, what the forward pass keeps for the backward
 pass with and without gradient checkpointing, VAE and text encoders in each phase, caches, the program
-itself. Not covered: what is free, and what runs have shown (see `estimate.py`), several GPUs.
+itself. Not covered: what is free, and what runs have shown (see `estimates.py`), several GPUs.
 
 The factors are fitted to counts of every tensor of SD 1.x and SDXL at 512 to 1024 px and batch 1 to 4,
 with the method that docs/benchmarks.md describes; docs/planning.md has the comparison.

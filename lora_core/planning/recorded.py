@@ -1,7 +1,7 @@
 """What runs on this machine took: time and memory, kept in `measured.jsonl` of the workspace.
 
 Covered: one line for each finished training and each smoke run, finding those that are like a planned
-run. Not covered: measuring (the engine does it) and what is made of it (see `estimate.py`).
+run. Not covered: measuring (the engine does it) and what is made of it (see `estimates.py`).
 
 A line is appended with one write, so that two jobs cannot mix theirs; a line that was cut off is skipped.
 """
