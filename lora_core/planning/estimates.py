@@ -184,12 +184,9 @@ def _compared(
         )
     verdict = _verdict(needed, available)
     joined = {"fits": ", and", "tight": ", and only"}.get(verdict, ", but only")
-    told = {
-        "measured": "",
-        "corrected": "",
-        "counted": f" This was counted and not measured on this machine. {_TRY}",
-        "none": "",
-    }[basis]
+    # Trying is no good advice where the computer itself would run out of memory.
+    trying = "" if kind == "memory" and verdict == "will not fit" else f" {_TRY}"
+    told = f" This was counted and not measured on this machine.{trying}" if basis == "counted" else ""
     are = "are" if size(available) != size(2**30) else "is"
     return Line(
         kind=kind,

@@ -24,7 +24,7 @@ MODEL: Final = 1
 CONTEXT: Final = 600 * 2**20
 """What a program takes of a GPU before its first tensor, with room for the kernels' own needs."""
 
-_LIBRARIES: Final = 700 * 2**20
+_LIBRARIES: Final = 600 * 2**20
 """Python, torch, diffusers and transformers, on a CPU."""
 _LIBRARIES_GPU: Final = 2500 * 2**20
 """The same with the libraries of a GPU."""
