@@ -211,8 +211,8 @@ def _about_samples(run: RunConfig, found: RunImages) -> Iterator[Problem]:
         sampling.sample_every_n_epochs or sampling.sample_every_n_steps or sampling.sample_at_first
     ):
         what = "There are prompts for samples, but none are drawn while the run goes on."
-        fix, mend = "Set it to 1 to see samples after each epoch.", {"sample_every_n_epochs": 1}
-        yield _advice("sample_every_n_epochs", what, fix, mend, "Draw samples after each epoch")
+        fix, each = "Set it to 1 to see samples after each epoch.", {"sample_every_n_epochs": 1}
+        yield _advice("sample_every_n_epochs", what, fix, each, "Draw samples after each epoch")
 
 
 def _without_effect(run: RunConfig, found: RunImages) -> Iterator[Problem]:
@@ -310,9 +310,9 @@ def _about_machine(run: RunConfig, workspace: Workspace) -> Iterator[Problem]:
     if run.precision.mixed_precision == "bf16" and facts is not None and facts.get("bf16") is False:
         what = "This machine is slow at bf16, or lacks it."
         yield _advice("mixed_precision", what, "Set it to no.", {"mixed_precision": "no"}, "Use no")
-    for finding in machine.probe(workspace).findings:
-        if finding.key == "disk" and finding.state == "problem":
-            yield _advice("", f"{finding.sentence} Only {finding.value} on the disk.", finding.fix)
+    disk = machine.disk(workspace)
+    if disk.state == "problem":
+        yield _advice("", f"{disk.sentence} Only {disk.value} on the disk.", disk.fix)
 
 
 _ADVICE: Final[tuple[Callable[[RunConfig, RunImages], Iterator[Problem]], ...]] = (
