@@ -290,6 +290,7 @@ def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
         what = f"The warm-up takes {warmup} steps, and the whole run takes {amount.steps}."
         fix, mend = "Set fewer steps, or a share such as 0.05.", {"lr_warmup_steps": 0.05}
         yield _advice("lr_warmup_steps", what, fix, mend, "Warm up for 5 percent of the run")
+    yield from _fall_and_warmup(run, amount)
     small = [count for count in amount.buckets if count.uses < run.dataset.datasets[count.dataset].batch_size]
     if small and len(amount.buckets) > 1:
         sizes = ", ".join(str(count.size) for count in small[:_NAMED])
@@ -303,6 +304,23 @@ def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
             what = f"Nothing is {name} on the way, because the run has only {_count(amount.epochs, 'epoch')}."
             fix, mend = f"Set it to {amount.epochs} or less.", {key: amount.epochs}
             yield _advice(key, what, fix, mend, f"Set it to {amount.epochs}")
+
+
+def _fall_and_warmup(run: RunConfig, amount: Plan) -> Iterator[Problem]:
+    """Warm-up and fall that take more than the whole run together."""
+    schedule = run.schedule
+    if schedule.lr_scheduler != "warmup_stable_decay" or schedule.lr_scheduler_type:
+        return
+    parts = (schedule.lr_warmup_steps, schedule.lr_decay_steps)
+    taken = sum(int(part * amount.steps) if isinstance(part, float) else part for part in parts)
+    if taken > amount.steps:
+        yield _advice(
+            "lr_decay_steps",
+            f"Warm-up and fall take {taken} steps, and the whole run takes {amount.steps}.",
+            "Set shares, such as 0.05 for the warm-up and 0.2 for the fall.",
+            {"lr_warmup_steps": 0.05, "lr_decay_steps": 0.2},
+            "Use 5 and 20 percent of the run",
+        )
 
 
 def _about_machine(run: RunConfig, workspace: Workspace) -> Iterator[Problem]:

@@ -71,6 +71,8 @@ def test_two_steps_are_done_and_only_what_they_took_is_kept(
     assert (one.kind, one.job, one.steps, one.device) == ("smoke", job.id, 2, "cpu")
     assert one.ram_mib is not None
     assert one.ram_mib > 100
+    assert 0.4 < (one.ratio("ram") or 0) < 2.5, "the count is of the right size, even for so small a model"
+    assert planning.took(ws, job.id) == one
     assert 0 < one.step_s[1] < time.time() - started
     after = planning.estimate(run, "diffusers", ws)
     assert after.seconds is not None

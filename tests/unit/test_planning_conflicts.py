@@ -132,6 +132,10 @@ ADVICE: dict[str, tuple[dict[str, Any], str]] = {
     "a random offset of nothing": ({"noise_offset_random_strength": True}, "noise_offset_random_strength"),
     "a random gamma of nothing": ({"ip_noise_gamma_random_strength": True}, "ip_noise_gamma_random_strength"),
     "a fall without time": ({"lr_scheduler": "warmup_stable_decay"}, "lr_decay_steps"),
+    "a fall longer than the run": (
+        {"lr_scheduler": "warmup_stable_decay", "max_train_steps": 300, "lr_decay_steps": 400},
+        "lr_decay_steps",
+    ),
     "LoHa of a high rank": ({**LYCORIS, "algo": "loha", "network_dim": 64}, "network_dim"),
     "v against the model's files": ({"v_parameterization": True}, "v_parameterization"),
     "zero terminal SNR without v": ({"zero_terminal_snr": True}, "zero_terminal_snr"),
@@ -262,6 +266,12 @@ def test_masks_that_are_named_and_turned_off_have_a_button(run: RunConfig) -> No
 def test_a_rate_that_prodigy_means_is_no_slip(run: RunConfig, rate: float) -> None:
     changed = with_values(run, {"optimizer_type": "Prodigy", "learning_rate": rate})
     assert of(changed, "learning_rate") == []
+
+
+def test_a_limit_beside_prodigy_plus_is_told(run: RunConfig) -> None:
+    changed = with_values(run, {"optimizer_type": "prodigyplus.ProdigyPlusScheduleFree"})
+    (problem,) = of(changed, "max_grad_norm")
+    mended(changed, problem)
 
 
 def test_a_rate_of_0_leaves_a_part_out_and_is_no_second_rate(run: RunConfig) -> None:

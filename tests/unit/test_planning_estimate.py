@@ -421,6 +421,16 @@ def test_a_change_that_a_later_one_makes_superfluous_is_left_out(
     assert [change.key for change in planning.make_it_fit(run, "diffusers", ws)] == ["gradient_checkpointing"]
 
 
+def test_an_older_card_is_offered_the_half_precision_that_it_has(
+    make: Make, ws: Workspace, has: Callable[..., None]
+) -> None:
+    run = make("sdxl", 1024, cache_text_encoder_outputs=True, gradient_checkpointing=True, vae_batch_size=1)
+    for bf16, half in ((True, "bf16"), (False, "fp16")):
+        has(gpu=9, bf16=bf16)
+        (change,) = planning.make_it_fit(run, "diffusers", ws)
+        assert (change.key, change.before, change.after) == ("mixed_precision", "no", half)
+
+
 def test_it_says_so_when_nothing_helps(make: Make, ws: Workspace, has: Callable[..., None]) -> None:
     has(gpu=1)
     found = planning.fitting(make("sdxl", 1024), "diffusers", ws)

@@ -42,6 +42,14 @@ def _advice(key: str, what: str, fix: str, mend: Mapping[str, Any], label: str) 
 
 def _optimizer(run: RunConfig) -> Iterator[Problem]:
     name, schedule = run.optimizer.optimizer_type, run.schedule
+    if name.endswith("ProdigyPlusScheduleFree") and run.optimizer.max_grad_norm:
+        yield _advice(
+            "max_grad_norm",
+            f"{name} holds its steps back by itself, and a limit disturbs it.",
+            "Set it to 0.",
+            {"max_grad_norm": 0.0},
+            "Set it to 0",
+        )
     if schedule_free(name):
         if schedule.lr_scheduler != "constant" or schedule.lr_warmup_steps or schedule.lr_scheduler_type:
             yield _advice(
