@@ -5,6 +5,8 @@ waiting, which are the same for every job (see `lora_core.jobs`).
 """
 
 from lora_core.jobs.samples import Sample
+from lora_core.runs.command import SCRIPTS, command_line
+from lora_core.runs.export import Exported, export_recipe, export_run_zip, recipe_of
 from lora_core.runs.facts import (
     Checkpoint,
     RunFacts,
@@ -20,17 +22,23 @@ from lora_core.runs.start import start_run
 
 __all__ = [
     "MAX_POINTS",
+    "SCRIPTS",
     "Checkpoint",
     "Curve",
+    "Exported",
     "Overlaid",
     "Progress",
     "RunFacts",
     "Sample",
     "checkpoints_of",
+    "command_line",
     "describe",
+    "export_recipe",
+    "export_run_zip",
     "overlay",
     "prompts_of",
     "read_curve",
+    "recipe_of",
     "runs",
     "samples_of",
     "settings_of",

@@ -16,7 +16,7 @@ from lora_core.settings._description import (
     Place,
     Setting,
 )
-from lora_core.settings._toml import SIZE_LIMIT, parse, read_text, write_lines
+from lora_core.settings._toml import SIZE_LIMIT, parse, read_bytes, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
 from lora_core.settings.concern_loss import LossSettings
@@ -110,6 +110,7 @@ __all__ = [
     "parsed",
     "placed_values",
     "prompt_lines",
+    "read_bytes",
     "read_run",
     "read_text",
     "run_files",
