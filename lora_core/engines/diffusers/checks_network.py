@@ -14,7 +14,7 @@ from lora_core.engines.diffusers.network_blocks import block_problems
 from lora_core.errors import LoraFileError, ModelError, Problem
 from lora_core.loras import DROPS_DORA, LoraInfo, inspect
 from lora_core.models import inspect_base
-from lora_core.settings import NetworkSettings, RunConfig
+from lora_core.settings import NetworkSettings, RunConfig, setting
 from lora_core.settings.concern_network import LYCORIS
 
 _FAMILIES: Final = {"sd15": "sd1", "sdxl": "sdxl"}
