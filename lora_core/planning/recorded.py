@@ -146,6 +146,8 @@ def _of_folder(job: Job, run: RunConfig, started: float) -> Measured | None:
     peaks = [record for record in records if record.get("kind") == "peak"]
     if like is None or not times or not peaks:
         return None
+    # Of a very long run only the end is read, and its first step is not there.
+    from_start = records[0].get("kind") == "start"
     images, device = look_at_images(run), str(peaks[-1].get("device"))
     counted = memory(run, device=device, plan=plan(run, images), captions=images.count)
     return Measured(
@@ -158,7 +160,7 @@ def _of_folder(job: Job, run: RunConfig, started: float) -> Measured | None:
         device=device,
         steps=len(steps),
         step_s=_spread(times),
-        start_s=max(0.0, _number(mine[0].get("time"), started) - started),
+        start_s=max(0.0, _number(mine[0].get("time"), started) - started) if from_start else None,
         gpu_mib=_most(peaks, "gpu_mib"),
         ram_mib=_most(peaks, "ram_mib"),
         counted_gpu_mib=counted.gpu / _MIB if counted and counted.gpu else None,
