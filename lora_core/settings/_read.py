@@ -8,7 +8,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, Final
 
 from lora_core.errors import Problem
 from lora_core.settings import known
@@ -16,8 +16,10 @@ from lora_core.settings._description import Setting
 from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._values import checked, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 from lora_core.settings.run import catalogue, setting
+
+_LITERAL_LIMIT: Final = 1000
 
 
 class Reading:
@@ -143,7 +145,7 @@ def _read_list(
         if not sign or not key or (place != "network_args" and "=" in text):
             fix = "Write one text for each value, with one = in it."
             reading.problem(place, f"It holds {shown(item)}, which does not have the form key=value.", fix)
-        elif key not in owned or _of_another_shape(owned[key], _literal(text)):
+        elif key not in owned or of_another_shape(owned[key], literal(text)):
             values.other.setdefault(place, []).append(item)
         elif key in met:
             reading.problem(key, f"It is set twice in {place}.", f"Keep one of the texts with {key}.")
@@ -168,24 +170,30 @@ def _owned(place: str, items: list[str], values: ConfigValues) -> dict[str, Sett
 
 
 def _typed(s: Setting, text: str) -> Any:
-    return _as_text(s, text) if s.place == "network_args" else _literal(text)
+    return as_text(s, text) if s.place == "network_args" else literal(text)
 
 
-def _as_text(setting: Setting, text: str) -> Any:
+def as_text(setting: Setting, text: str) -> Any:
+    """What the text behind the = in `network_args` means for `setting`."""
     # sd-scripts hands network_args on as they stand: `0,1` is a text there and not two numbers.
     if setting.kind in {"text", "choice"}:
         return text
-    return {"true": True, "false": False}.get(text.lower(), _literal(text))
+    return {"true": True, "false": False}.get(text.lower(), literal(text))
 
 
-def _of_another_shape(setting: Setting, value: Any) -> bool:
+def of_another_shape(setting: Setting, value: Any) -> bool:
+    """True for a list of numbers that the setting does not take and the optimizer itself may."""
     # Some optimizers take three betas, or two eps; they check what they get.
     numbers = isinstance(value, list) and all(isinstance(item, int | float) for item in value)
     return setting.place == "optimizer_args" and numbers and checked(setting, value).problem is not None
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """A Python literal, or the text itself. Nothing is ever run."""
+    if (
+        len(text) > _LITERAL_LIMIT
+    ):  # its parser can be brought down by thousands of signs in front of a number
+        return text
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

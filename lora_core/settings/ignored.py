@@ -113,12 +113,12 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(("sample_sampler",), _no_prompts, "There are no prompts, so no samples are drawn."),
     Rule(
-        ("save_last_n_epochs",),
+        ("save_last_n_epochs", "save_last_n_epochs_state"),
         lambda look: not look["save_every_n_epochs"],
         "No files are saved by epochs.",
     ),
     Rule(
-        ("save_last_n_steps",),
+        ("save_last_n_steps", "save_last_n_steps_state"),
         lambda look: not look["save_every_n_steps"],
         "No files are saved by steps.",
     ),
@@ -219,6 +219,31 @@ RULES: Final[tuple[Rule, ...]] = (
         ("rank_dropout",),
         lambda look: look["network_module"] == _owners.LYCORIS and look["algo"] == "lokr",
         "LyCORIS does not use it for LoKr.",
+    ),
+    Rule(
+        ("sdpa", "xformers"),
+        lambda look: bool(look["mem_eff_attn"]),
+        "Attention in small pieces is on, and it is used in place of this.",
+    ),
+    Rule(
+        ("sdpa",),
+        lambda look: bool(look["xformers"]),
+        "The attention of xformers is used in place of this.",
+    ),
+    Rule(
+        ("persistent_data_loader_workers",),
+        lambda look: not look["max_data_loader_n_workers"],
+        "There are no helpers that read images.",
+    ),
+    Rule(
+        ("initial_epoch",),
+        lambda look: look["initial_step"] is not None,
+        "The first step is set, and it is used in place of this.",
+    ),
+    Rule(
+        ("skip_until_initial_step",),
+        lambda look: not look["initial_step"] and (look["initial_epoch"] or 1) == 1,
+        "The run begins at its first step.",
     ),
     Rule(
         ("no_half_vae",),

@@ -237,3 +237,12 @@ def test_the_optimizer_name_is_taken_without_regard_to_case_as_sd_scripts_does()
     ):
         assert with_values(a_run(), {"optimizer_type": typed}).optimizer.optimizer_type == name
     assert with_values(a_run(), {"optimizer_type": "nadam"}).optimizer.optimizer_type == "nadam"
+
+
+@pytest.mark.parametrize("key", ["pretrained_model_name_or_path", "image_dir", "vae", "network_weights"])
+@pytest.mark.parametrize("path", ["/pictures/" + "ä" * 128, "a\0b"])
+def test_a_path_that_no_file_system_has_is_a_problem_and_no_crash(key: str, path: str) -> None:
+    found = checked(setting(key), path)
+    assert found.problem is not None
+    assert "at most 255 bytes" in found.problem.what
+    assert checked(setting(key), "/pictures/" + "ä" * 127).problem is None

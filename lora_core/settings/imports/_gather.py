@@ -1,0 +1,299 @@
+"""Takes the keys of a file one by one: each becomes a setting, is kept, or is named with the reason.
+
+Covered: what is the same for all formats: types, limits, where a value belongs, lists of key=value,
+secrets, keys that do nothing. Not covered: the names of one format (see its module).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from lora_core.settings import known
+from lora_core.settings._description import Setting
+from lora_core.settings._read import as_text, literal, of_another_shape
+from lora_core.settings._values import Checked, checked, parsed
+from lora_core.settings.imports import _report
+from lora_core.settings.imports._parse import refused
+from lora_core.settings.imports._report import Imported, Line, brief, is_secret
+from lora_core.settings.imports._unused import no_effect
+from lora_core.settings.run import catalogue, setting
+
+LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
+PATHS_OF_OTHERS: Final = {
+    "train_data_dir": "Images come from the dataset of the project.",
+    "reg_data_dir": "Images come from the dataset of the project.",
+    "in_json": "Images come from the dataset of the project.",
+}
+_KEPT_WHOLE: Final = frozenset({"sd-scripts", "sd-scripts dataset"})
+"""Formats that this app writes, too. A value that does nothing is named, and stays."""
+_EXACT: Final = 2**53
+_LONGEST: Final = 10_000
+"""Signs of a text that may stand for a number or a list of them."""
+_USUAL: Final = {("max_token_length", 75)}
+"""Numbers that sd-scripts takes for "not set"."""
+_HIDDEN: Final = "It looks like a secret, such as a token. None is taken."
+
+
+def fitted(s: Setting, value: Any) -> Checked:
+    """`value` as the field of `s` holds it. Other tools write numbers as text, and whole ones as 1.0."""
+    if value == "" and s.optional:
+        return Checked(None)
+    result = checked(s, value)
+    if result.problem is None:
+        return result
+    tries: list[Checked] = []
+    if isinstance(value, str) and len(value) <= _LONGEST:
+        tries.append(parsed(s, value))
+        tries += [checked(s, choice) for choice in s.choices if str(choice).lower() == value.strip().lower()]
+        if tries[-1].problem is not None and s.kind in {"whole", "steps_or_share"}:
+            number = literal(value.strip())
+            tries += [_whole(s, number)] if isinstance(number, float) else []
+    elif isinstance(value, float):
+        tries.append(_whole(s, value))
+    elif isinstance(value, int) and s.kind == "flag" and value in {0, 1}:
+        tries.append(checked(s, bool(value)))
+    fitting = next((each for each in tries if each.problem is None), result)
+    if fitting.problem is not None and (s.key, _number(value)) in _USUAL:
+        return Checked(None)
+    return fitting
+
+
+def _whole(s: Setting, value: float) -> Checked:
+    exact = value.is_integer() and abs(value) < _EXACT
+    return checked(s, int(value) if exact else value)
+
+
+def _number(value: Any) -> Any:
+    return literal(value.strip()) if isinstance(value, str) else value
+
+
+class Gathering:
+    """The keys of one file as they are taken; `done` makes the report."""
+
+    def __init__(self, name: str, form: str) -> None:
+        self.name, self.form = name, form
+        self.family: str | None = None
+        self.values: dict[str, Any] = {}
+        self.target: dict[str, Any] = {}
+        self.other: dict[str, Any] = {}
+        self.folders: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+        self.assumed: dict[str, str] = {}
+        """Names that are not in the file, each with the reason why they have a value all the same."""
+        self._lines: dict[str, list[Line]] = {
+            "taken": [],
+            "translated": [],
+            "ignored": [],
+            "not_understood": [],
+        }
+        self._known = {s.key: s for s in catalogue()}
+        self._fallbacks = {s.argument: s for s in catalogue() if s.argument is not None}
+
+    # --- single keys ----------------------------------------------------------------------------
+
+    def take(self, name: str, key: str, value: Any, *, reason: str = "", was: Any = None) -> bool:
+        """Make `value` the setting `key`. With a `reason` it is translated; `was` is what the file says."""
+        stands = value if was is None else was
+        if name in self.assumed:
+            stands, reason = "not in the file", self.assumed[name]
+        if is_secret(name, stands) or is_secret("", value):
+            self.secret(name)
+            return False
+        s = setting(key)
+        result = fitted(s, value)
+        if result.problem is not None:
+            self.left(name, stands, result.problem.what)
+            return False
+        (self.target if s.part == "target" else self.values)[key] = result.value
+        line = Line(name=name, value=brief(stands), key=key, becomes=brief(result.value), reason=reason)
+        self._replace(line, "translated" if reason else "taken")
+        return True
+
+    def _replace(self, line: Line, part: str) -> None:
+        """Add a line; an earlier one for the same setting did not count."""
+        for group in ("taken", "translated"):
+            for earlier in [e for e in self._lines[group] if e.key == line.key and e.becomes != line.becomes]:
+                self._lines[group].remove(earlier)
+                self.ignore(earlier.name, earlier.value, f"{line.name} counts in its place.")
+        self._lines[part].append(line)
+
+    def keep(self, name: str, key: str, value: Any, *, reason: str = "") -> None:
+        """Keep an argument of sd-scripts that is not described here."""
+        self.other[key] = value
+        line = Line(name=name, value=brief(value), key=key, becomes=brief(value), reason=reason)
+        self._lines["translated" if reason else "taken"].append(line)
+
+    def ignore(self, name: str, value: Any, reason: str) -> None:
+        """Name a key that does nothing."""
+        if is_secret(name, value):
+            self.secret(name)
+        else:
+            self._lines["ignored"].append(Line(name=name, value=brief(value), reason=reason))
+
+    def secret(self, name: str) -> None:
+        """Name a key that holds a secret; its value goes nowhere."""
+        self._lines["ignored"].append(Line(name=name, value="hidden", reason=_HIDDEN))
+
+    def left(self, name: str, value: Any, reason: str = "") -> None:
+        """Name a key that was not understood."""
+        if is_secret(name, value):
+            self.secret(name)
+            return
+        near = known.nearest(name.rpartition(".")[2], [*self._known, *known.tables()["arguments"]])
+        found = f"There is no such key. Is it {near}?" if near else "There is no such key."
+        self._lines["not_understood"].append(Line(name=name, value=brief(value), reason=reason or found))
+
+    # --- arguments of sd-scripts ------------------------------------------------------------------
+
+    def argument(self, name: str, key: str, value: Any, *, reason: str = "") -> None:
+        """Take what sd-scripts calls `key`."""
+        s = self._known.get(key)
+        if s is None or s.place in LISTS:
+            s = self._fallbacks.get(key)
+        if is_secret(name, value) or is_secret(key, value):
+            self.secret(name)
+        elif key in LISTS:
+            self.items(key, value, name)
+        elif s is not None:
+            self.take(name, s.key, value, reason=reason)
+        elif key in PATHS_OF_OTHERS:
+            self.ignore(name, value, PATHS_OF_OTHERS[key])
+        elif key in known.APP_DECIDES:
+            self.ignore(name, value, f"Here it is otherwise: {known.APP_DECIDES[key]}.")
+        elif key in known.CHANGES_NO_RESULT:
+            self.ignore(name, value, "It changes speed or memory, not the result.")
+        elif key in known.tables()["arguments"]:
+            self._undescribed(name, key, value, reason)
+        elif key in known.tables()["other_families"]:
+            self.ignore(name, value, "It belongs to another family of models than this app trains now.")
+        else:
+            self.left(name, value)
+
+    def _undescribed(self, name: str, key: str, value: Any, reason: str) -> None:
+        if isinstance(value, str) and known.tables()["arguments"][key][0] != "str":
+            value = {"true": True, "false": False}.get(value.strip().lower(), _number(value))
+        if isinstance(value, float) and known.tables()["arguments"][key][0] == "int" and value.is_integer():
+            value = int(value)
+        if value in ("", None) or known.has_no_effect("arguments", key, value):
+            self.ignore(name, value, "It is empty or off there, and does nothing.")
+        elif needed := known.wrong_type("arguments", key, value):
+            self.left(name, value, f"It must be {needed}.")
+        else:
+            self.keep(name, key, value, reason=reason)
+
+    def items(self, place: str, value: Any, name: str) -> None:
+        """Take one of the lists of "key=value"; a table of keys and values will do, too."""
+        if isinstance(value, Mapping):
+            value = [f"{key}={_as_argument(item)}" for key, item in value.items()]
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            self.left(name, value, 'It must be a list of texts "key=value".')
+            return
+        for item in value:
+            self.item(place, item, f"{name}.{item.partition('=')[0].strip()}")
+
+    def item(self, place: str, item: str, inner: str) -> None:
+        """Take one text "key=value", which the report calls `inner`."""
+        key, sign, text = (part.strip() for part in item.partition("="))
+        if not sign or not key or (place != "network_args" and "=" in text):
+            self.left(inner, item, f"It holds {brief(item)}, which does not have the form key=value.")
+            return
+        if is_secret(inner, text):
+            self.secret(inner)
+            return
+        s = self._known.get(key)
+        value = literal(text)
+        if s is None or s.place != place or of_another_shape(s, value):
+            self.other[place] = [*self._kept(place, key), f"{key}={text}"]
+            self._lines["taken"].append(
+                Line(name=inner, value=brief(text), key=place, becomes=brief(f"{key}={text}"))
+            )
+        else:
+            self.take(inner, key, as_text(s, text) if place == "network_args" else value, was=text)
+
+    def _kept(self, place: str, key: str) -> list[str]:
+        return [item for item in self.other.get(place, []) if item.partition("=")[0].strip() != key]
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def value_of(self, key: str) -> Any:
+        """The setting as the file has it, else its starting value."""
+        return {**self.values, **self.target}.get(key, setting(key).default if key in self._known else None)
+
+    def done(self) -> Imported:
+        """The report.
+
+        Raises:
+            SettingsError: no key of the file is one of a recipe.
+        """
+        self._name_what_does_nothing()
+        lines = {part: tuple(found) for part, found in self._lines.items()}
+        if not self.values and not self.target and not self.other:
+            wrong = [f"{line.name}: {line.reason}" for line in lines["not_understood"][:3]]
+            listed = ", ".join(list(_report.FORMATS.values())[1:])
+            why = " ".join(["No key in it is a setting of a recipe.", *wrong])
+            raise refused(self.name, why, f"Choose a file of one of these: {listed}.")
+        return Imported(
+            name=self.name,
+            format=self.form,
+            family=self.family,
+            values=self.values,
+            target=self.target,
+            other=self.other,
+            folders=tuple(self.folders),
+            notes=tuple(dict.fromkeys(self.notes)),
+            **lines,
+        )
+
+    def _name_what_does_nothing(self) -> None:
+        """Move keys that act in no way to the ignored; in sd-scripts' own files their values are kept."""
+        if self.form == "preset":
+            return
+        owned = {key: f"It acts only with another {_only(self._known[key])}." for key in self.values}
+        reasons = {key: why for key, why in owned.items() if not self._acts(key)}
+        reasons |= no_effect(self.value_of, self.family)
+        kept = self.form in _KEPT_WHOLE
+        for part in ("taken", "translated"):
+            for line in [
+                line for line in self._lines[part] if line.key in reasons and line.key in self.values
+            ]:
+                self._lines[part].remove(line)
+                gone = {} if kept else {"key": "", "becomes": ""}
+                self._lines["ignored"].append(replace(line, reason=reasons[line.key], **gone))
+        for key in reasons if not kept else ():
+            self.values.pop(key, None)
+
+    def _acts(self, key: str) -> bool:
+        return all(_among(self.value_of(owner), allowed) for owner, allowed in self._known[key].only.items())
+
+
+def _only(s: Setting) -> str:
+    return ", ".join(setting(owner).label.lower() for owner in s.only)
+
+
+def _among(value: Any, allowed: Iterable[Any]) -> bool:
+    return any(value == each or str(value).lower() == str(each).lower() for each in allowed)
+
+
+def _as_argument(value: Any) -> str:
+    """A value as sd-scripts reads it behind the = of a list."""
+    if isinstance(value, str):
+        return {"true": "True", "false": "False"}.get(value.strip().lower(), value)
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def take_absent(gathering: Gathering) -> None:
+    """Give what a complete file leaves out the value that sd-scripts then takes, where ours is another."""
+    if not {"learning_rate", "unet_lr"} & gathering.values.keys():
+        return  # a piece of a file says nothing about the rest
+    for s in catalogue():
+        own = _OWN_STARTS.get(s.key) or known.tables()["arguments"].get(s.key, ("", None))[1]
+        absent = (
+            s.place == "argument" and s.part == "recipe" and s.key not in gathering.values and not s.optional
+        )
+        if absent and own not in (None, "") and fitted(s, own).value != s.default:
+            gathering.assumed[s.key] = f"It is not in the file. sd-scripts then takes {brief(own)}."
+            gathering.take(s.key, s.key, own)
+
+
+_OWN_STARTS: Final = {"network_dim": 4}
+"""Arguments of sd-scripts whose starting value stands in another place than its parser."""
