@@ -30,10 +30,13 @@ GROUPS: Final = {
     "subsets": "Captions and repeats",
     "model": "The base model",
     "precision": "Precision and memory",
+    "speed": "Speed of this computer",
     "saving": "What is saved",
+    "continuing": "Where it goes on from",
     "sampling": "Sample pictures",
     "validation": "Tests on pictures held back",
     "metadata": "Notes in the file",
+    "notes": "More notes in the file",
 }
 
 DETAIL: Final = {

@@ -50,21 +50,17 @@ def usual(setting: Setting) -> str:
 def more_about(setting: Setting) -> Iterator[str]:
     """Everything else that helps to decide, one sentence or list each."""
     yield feedback.spoken(setting.why)
-    for head, text in (("A higher value", setting.higher), ("A lower value", setting.lower)):
+    for head, text in zip(settings.direction_words(setting), (setting.higher, setting.lower), strict=True):
         if text:
-            yield f"**{_head(setting, head)}:** {feedback.spoken(text)}"
+            yield f"**{head}:** {feedback.spoken(text)}"
     if setting.advice is not None:
         yield f"**Usual values:** {feedback.spoken(setting.advice.reason)} They are advice and no limit."
     if setting.default is not None:
         yield f"**Start value:** {feedback.spoken(said(setting, setting.default))}"
-
-
-def _head(setting: Setting, head: str) -> str:
-    if setting.kind == "flag":
-        return "Turned on" if head == "A higher value" else "Turned off"
-    if setting.kind in {"text", "prompts", "path", "paths"}:
-        return "Filled in" if head == "A higher value" else "Left empty"
-    return head
+    texts = (setting.label, setting.what, setting.why, setting.higher, setting.lower)
+    if terms := settings.terms_in(" ".join(texts)):
+        meanings = "\n".join(f"- {term}: {feedback.spoken(settings.TERMS[term])}" for term in terms)
+        yield f"**Words used here**\n\n{meanings}"
 
 
 def said(setting: Setting, value: Any) -> str:

@@ -175,6 +175,10 @@ def test_a_setting_that_does_nothing_says_why_or_is_found_with_the_reason(ws: Wo
     assert any("is not shown" in caption.value for caption in searched.caption)
 
 
+def test_every_setting_has_a_group() -> None:
+    assert {s.concern for s in settings.catalogue()} <= set(settings_groups.GROUPS)
+
+
 def test_a_closed_group_is_not_built(ws: Workspace) -> None:
     projects.create(ws, NAME)
     app = opened("network")
