@@ -163,12 +163,7 @@ class Fields:
             st.caption(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
         elif means := self.meanings.get(setting.key):
             st.caption(f"{icons.NOTE} {feedback.spoken(means)}")
-        for number, problem in enumerate(self.told):
-            if problem.setting == setting.key:
-                mark = icons.CARE if problem.severity == "error" else icons.NOTE
-                st.caption(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
-                key = f"mend_{setting.key}_{number}"
-                mend_button(self.ws, self.opened.name, problem, key=key, saved=self.saved)
+        self._problems(setting)
         if setting.key in self.changed:
             self._mark(setting)
         more = st.expander(
@@ -180,6 +175,18 @@ class Fields:
         if more.open:  # a closed one would still be drawn and sent
             with more:
                 st.markdown("\n\n".join(words.more_about(setting)))
+
+    def _problems(self, setting: Setting) -> None:
+        """What the checks of the whole run say about this setting, each with the button that ends it."""
+        typed = self.opened.texts.get(setting.key)
+        if typed is not None and words.understood(setting, typed).problem is not None:
+            return  # the text that does not fit is told already, and the rest is about the value before it
+        for number, problem in enumerate(self.told):
+            if problem.setting == setting.key:
+                mark = icons.CARE if problem.severity == "error" else icons.NOTE
+                st.caption(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
+                key = f"mend_{setting.key}_{number}"
+                mend_button(self.ws, self.opened.name, problem, key=key, saved=self.saved)
 
     def _mark(self, setting: Setting) -> None:
         before = words.before(setting, self.opened)
