@@ -324,6 +324,8 @@ def idle(run: RunConfig) -> list[Problem]:
             what=f"It does nothing here. {_belongs(placed.setting, value_of)}",
             fix=f"Leave {placed.setting.key} out.",
             severity="advice",
+            mend={placed.setting.key: placed.setting.default},
+            mend_label=f"Leave {placed.setting.key} out",
         )
         for placed in placed_values(run)
         if placed.setting.only and placed.value != placed.setting.default

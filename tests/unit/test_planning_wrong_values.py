@@ -21,6 +21,7 @@ from lora_core.settings import (
     checked,
     loads_run,
     parsed,
+    setting,
     with_values,
 )
 from lora_core.workspace import Workspace
@@ -51,7 +52,7 @@ WRONG: dict[str, list[Any]] = {
     "text": [5, 1.5, True, ["a"], {"a": 1}],
     "choice": ["nothing like it", 5.5, ["no"], ""],
     "path": [5, True, ["a"], ""],
-    "pair": [0.9, [0.9], [0.9, "x"], [0.9, 0.9, 0.9], "0.9,0.99"],
+    "pair": [0.9, [0.9], [0.9, "x"], [0.9, 0.9, 0.9], "0.9 and 0.99"],
     "size": [8, "large", [512, 8], [1, 2, 3], True, 10**6],
     "prompts": [5, [5], {"a": 1}, True],
     "numbers": ["1e-5", [], [True], ["x"], {"a": 1}],
@@ -118,7 +119,14 @@ def test_a_wrong_value_in_a_file_is_exactly_one_problem_there(s: Setting) -> Non
             pytest.skip("there, every value is text")
         if s.key == "betas":
             pytest.skip("some optimizers take another shape there")
-        config += f"{s.place} = [{json.dumps(f'{s.key}={text}')}]\n"
+        beside = []
+        for key, values in s.only.items():  # only what the chosen type owns is read as this setting
+            owner = setting(key)
+            if owner.place == s.place:
+                beside.append(f"{key}={values[0]}")
+            elif values[0] is not None:
+                config += f"{key} = {json.dumps(values[0])}\n"
+        config += f"{s.place} = {json.dumps([*beside, f'{s.key}={text}'])}\n"
     image_dir = "" if s.key == "image_dir" else 'image_dir = "/no/images"\n'
     with pytest.raises(SettingsError) as told:
         loads_run(config, f"[[datasets]]\n{dataset}[[datasets.subsets]]\n{image_dir}{subset}")

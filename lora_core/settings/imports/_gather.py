@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lora_core.settings import known
 from lora_core.settings._description import Setting
+from lora_core.settings._owners import takes
 from lora_core.settings._read import as_text, literal, of_another_shape
 from lora_core.settings._values import Checked, checked, parsed
 from lora_core.settings.imports import _report
@@ -263,7 +264,10 @@ class Gathering:
             self.values.pop(key, None)
 
     def _acts(self, key: str) -> bool:
-        return all(_among(self.value_of(owner), allowed) for owner, allowed in self._known[key].only.items())
+        return all(
+            _among(self.value_of(owner), allowed) or takes(self._known[key], owner, self.value_of(owner))
+            for owner, allowed in self._known[key].only.items()
+        )
 
 
 def _only(s: Setting) -> str:
