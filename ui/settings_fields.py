@@ -57,8 +57,8 @@ class Fields:
         with st.container(gap="xxsmall", key=f"set_{setting.key}"):
             widget = self._prepare(setting, setting.key)
             self._input(setting, widget)
-            self._below(setting, full=full)
             self._tell(setting, widget)
+            self._below(setting, full=full)
 
     def repeats(self, setting: Setting, folders: Sequence[Path]) -> None:
         """A field for each folder of a dataset that has several."""
@@ -119,26 +119,29 @@ class Fields:
 
     def _input(self, setting: Setting, widget: str) -> None:
         save = self._saver(setting, widget)
+        label = setting.label if setting.kind in {"flag", "prompts", "paths"} else words.label_of(setting)
         if setting.kind == "flag" and not setting.optional:
-            st.checkbox(setting.label, key=widget, on_change=save)
+            st.checkbox(label, key=widget, on_change=save)
         elif choices := self._choices(setting):
-            self._choice(setting, widget, save, choices)
+            self._choice(setting, label, widget, save, choices)
         elif setting.kind in {"prompts", "paths"}:
-            st.text_area(setting.label, key=widget, on_change=save, height="content", width=FIELD_WIDTH_PX)
+            st.text_area(label, key=widget, on_change=save, height="content", width=FIELD_WIDTH_PX)
         else:
-            st.text_input(words.label_of(setting), key=widget, on_change=save, width=FIELD_WIDTH_PX)
+            st.text_input(label, key=widget, on_change=save, width=FIELD_WIDTH_PX)
 
     def _choices(self, setting: Setting) -> list[Any]:
         if choices := setting.choices_for(self.opened.engine):
             return [None, *choices] if setting.optional else [*choices]
         return [*setting.suggestions]
 
-    def _choice(self, setting: Setting, widget: str, save: Callable[[], None], options: list[Any]) -> None:
+    def _choice(
+        self, setting: Setting, label: str, widget: str, save: Callable[[], None], options: list[Any]
+    ) -> None:
         if st.session_state[widget] not in options:
             # Or Streamlit puts the first option in its place without a word.
             options.append(st.session_state[widget])
         st.selectbox(
-            words.label_of(setting),
+            label,
             options,
             key=widget,
             on_change=save,
@@ -155,29 +158,28 @@ class Fields:
             return
         st.caption(f"{feedback.spoken(setting.what)}  \n{words.small_print(setting)}")
         if why := self.idle.get(setting.key):
-            st.markdown(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
+            st.caption(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
         elif means := self.meanings.get(setting.key):
-            st.markdown(f"{icons.NOTE} {feedback.spoken(means)}")
+            st.caption(f"{icons.NOTE} {feedback.spoken(means)}")
         for problem in self.told:
             if problem.setting == setting.key:
                 mark = icons.CARE if problem.severity == "error" else icons.NOTE
-                st.markdown(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
+                st.caption(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
         if setting.key in self.changed:
             self._mark(setting)
         more = st.expander(
-            f"More about {setting.label}",
+            f"More about “{setting.label}”",
             key=f"more_{setting.key}",
             type="compact",
             on_change="rerun",
         )
         if more.open:  # a closed one would still be drawn and sent
             with more:
-                _help(setting)
+                st.markdown("\n\n".join(words.more_about(setting)))
 
     def _mark(self, setting: Setting) -> None:
-        before = words.said(setting, self.opened.preset_value(setting.key))
-        source = "The preset has" if self.opened.preset else "The start value is"
-        st.markdown(f"{icons.CHANGED} **Changed.** {source} {feedback.spoken(before)}.")
+        before = words.before(setting, self.opened)
+        st.caption(f"{icons.CHANGED} **Changed.** {feedback.spoken(before)}")
         st.button(
             f"Put {setting.label} back",
             key=f"back_{setting.key}",
@@ -194,11 +196,6 @@ class Fields:
         elif problem is not None:
             fix = "Change it, or empty the field. No training starts before that."
             feedback.problem(f"{setting.label} does not fit.", why=problem.what, fix=fix)
-
-
-def _help(setting: Setting) -> None:
-    for text in words.more_about(setting):
-        st.markdown(text)
 
 
 def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, saved: Saved) -> None:

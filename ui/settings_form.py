@@ -16,7 +16,7 @@ from typing import Final
 
 import streamlit as st
 
-from lora_core import models, projects
+from lora_core import models, projects, settings
 from lora_core.datasets.library import picture_folders
 from lora_core.errors import ModelError, Problem
 from lora_core.projects import REPEATS, Project, Step
@@ -165,13 +165,13 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
             changed=group.changed,
             idle=group.idle,
             meanings=group.meanings,
-            told=_checked(check, opened),
+            told=checked(check, opened),
         )
         _members(fields, group)
 
 
-def _checked(check: Check, opened: Project) -> Sequence[Problem]:
-    """The problems of this moment; groups that are drawn one after the other ask once."""
+def checked(check: Check, opened: Project) -> Sequence[Problem]:
+    """The problems of this moment; parts that are drawn one after the other ask once."""
     known: tuple[Project, float, Sequence[Problem]] | None = st.session_state.get(_PROBLEMS)
     if known is None or known[0] != opened or time.monotonic() - known[1] > _MOMENT_S:
         known = opened, time.monotonic(), check(opened)
@@ -218,10 +218,13 @@ def touched(before: Project, after: Project, family: str | None) -> list[str]:
     old = {group.concern: group for group in settings_groups.groups(before, family, everything)}
     new = {group.concern: group for group in settings_groups.groups(after, family, everything)}
     differ = {concern for concern in settings_groups.GROUPS if old.get(concern) != new.get(concern)}
-    for s in settings_groups.shown_now(after, family):
-        same = projects.same_value(before.value(s.key), after.value(s.key))
-        if not same or before.texts.get(s.key) != after.texts.get(s.key):
+    for s in settings.catalogue():
+        was, now = before.value(s.key), after.value(s.key)
+        if was is not now and not projects.same_value(was, now):
             differ.add(s.concern)
+    for place in {*before.texts, *after.texts}:
+        if before.texts.get(place) != after.texts.get(place):
+            differ.add(settings.setting(place.partition(":")[0]).concern)
     if before.repeats != after.repeats:
         differ.add("subsets")
     return [concern for concern in settings_groups.GROUPS if concern in differ]

@@ -4,7 +4,7 @@ Covered: what fits the engine and the other settings now, what was changed, what
 covered: drawing (`ui/settings_form.py`). Nothing here imports Streamlit.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -30,10 +30,13 @@ GROUPS: Final = {
     "subsets": "Captions and repeats",
     "model": "The base model",
     "precision": "Precision and memory",
+    "speed": "Speed of this computer",
     "saving": "What is saved",
+    "continuing": "Where it goes on from",
     "sampling": "Sample pictures",
     "validation": "Tests on pictures held back",
     "metadata": "Notes in the file",
+    "notes": "More notes in the file",
 }
 
 DETAIL: Final = {
@@ -102,13 +105,15 @@ class Group:
         return GROUPS[self.concern]
 
 
-def groups(opened: Project, family: str | None, wanted: Wanted) -> list[Group]:
-    """The groups that have something to show, in their order."""
+def groups(
+    opened: Project, family: str | None, wanted: Wanted, among: Collection[str] = tuple(GROUPS)
+) -> list[Group]:
+    """The groups among these that have something to show, in their order."""
     values, shown = value_of(opened), shown_now(opened, family)
     idle = settings.no_effect(values, opened.engine, family)
     changed = frozenset(changed_keys(opened))
     found = []
-    for concern in GROUPS:
+    for concern in among:
         here = [s for s in shown if s.concern == concern]
         members = tuple(
             replace(s, advice=settings.advice_for(s, values)) for s in here if _wanted(s, wanted, changed)
@@ -124,7 +129,7 @@ def groups(opened: Project, family: str | None, wanted: Wanted) -> list[Group]:
 
 def group(opened: Project, family: str | None, wanted: Wanted, concern: str) -> Group | None:
     """One group as it is now; None when it has nothing to show."""
-    return next((one for one in groups(opened, family, wanted) if one.concern == concern), None)
+    return next(iter(groups(opened, family, wanted, (concern,))), None)
 
 
 def changed_keys(opened: Project) -> list[str]:

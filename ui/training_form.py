@@ -46,15 +46,19 @@ def draw(ws: Workspace, *, main: bool) -> None:
 
 def problems(ws: Workspace, opened: Project) -> list[Problem]:
     """Everything that speaks against starting the project's run, and all advice about it."""
-    return [*settings_fields.unfit(opened), *_checked(ws, opened)[0]]
+    typed = settings_fields.unfit(opened)
+    try:
+        run = project.run_of(opened)
+    except SettingsError as error:
+        return [*typed, *error.problems]
+    return [*typed, *planning.check(run, opened.engine, ws, images=_images_of(run))]
 
 
 def _summary(ws: Workspace, name: str, main: bool) -> None:
     opened = project.open_or_new(ws, name)
-    found, plan = _checked(ws, opened)
-    found = [*settings_fields.unfit(opened), *found]
+    found = settings_form.checked(partial(problems, ws), opened)
     feedback.problem_list(found)
-    if plan is not None:
+    if (plan := _plan(opened)) is not None:
         st.write(length(plan))
     ready = not any(problem.severity == "error" for problem in found)
     run_actions.start_button(ws, opened, ready=ready, main=main)
@@ -89,13 +93,16 @@ def _epochs(plan: Plan) -> str:
     return f"{state.counted(whole, 'epoch')}{more}"
 
 
-def _checked(ws: Workspace, opened: Project) -> tuple[list[Problem], Plan | None]:
+def _plan(opened: Project) -> Plan | None:
     try:
         run = project.run_of(opened)
-    except SettingsError as error:
-        return list(error.problems), None
-    images = _images(settings.dump_dataset(run), _changed(run), run)
-    return planning.check(run, opened.engine, ws, images=images), planning.plan(run, images)
+    except SettingsError:
+        return None
+    return planning.plan(run, _images_of(run))
+
+
+def _images_of(run: RunConfig) -> RunImages:
+    return _images(settings.dump_dataset(run), _changed(run), run)
 
 
 @st.cache_resource(ttl=LOOK_AGAIN_S, max_entries=4, show_spinner=False)

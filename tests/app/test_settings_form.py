@@ -162,7 +162,7 @@ def test_choosing_an_optimizer_shows_what_it_owns_and_sets_what_it_needs(ws: Wor
     assert projects.load(ws, NAME).value("learning_rate") == 1.0
     assert field(app, "learning_rate").value == "1"
     assert field(app, "d_coef") is not None
-    assert any("finds the rate by itself" in element.value for element in app.markdown)
+    assert any("finds the rate by itself" in element.value for element in app.caption)
     app.button(key="undo_setting").click().run()
     assert projects.load(ws, NAME).values == {"learning_rate": 5e-4}
 
@@ -170,9 +170,13 @@ def test_choosing_an_optimizer_shows_what_it_owns_and_sets_what_it_needs(ws: Wor
 def test_a_setting_that_does_nothing_says_why_or_is_found_with_the_reason(ws: Workspace) -> None:
     projects.create(ws, NAME, {"optimizer_type": "AdamWScheduleFree"})
     app = opened("schedule")
-    assert any("It does nothing now." in element.value for element in app.markdown)
+    assert any("It does nothing now." in element.value for element in app.caption)
     searched = opened(settings_search="d_coef")
     assert any("is not shown" in caption.value for caption in searched.caption)
+
+
+def test_every_setting_has_a_group() -> None:
+    assert {s.concern for s in settings.catalogue()} <= set(settings_groups.GROUPS)
 
 
 def test_a_closed_group_is_not_built(ws: Workspace) -> None:
@@ -225,7 +229,7 @@ def test_a_changed_setting_says_so_and_can_be_put_back_alone_or_with_its_group(w
     projects.create(ws, NAME)
     put(opened("network"), "network_dim", "32")
     app = put(opened("network"), "network_alpha", "4")
-    assert any("**Changed.** The start value is 16." in element.value for element in app.markdown)
+    assert any("**Changed.** The start value is 16." in element.value for element in app.caption)
     app.button(key="back_network_dim").click().run()
     assert projects.load(ws, NAME).values == {"network_alpha": 4.0}
     app = put(whole(app), "network_dim", "32")

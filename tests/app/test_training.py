@@ -11,8 +11,9 @@ from streamlit.testing.v1 import AppTest
 from lora_core import demo, jobs, planning, projects, settings
 from lora_core.errors import SettingsError
 from lora_core.jobs.look import UNSETTLED
+from lora_core.projects import Project
 from lora_core.workspace import Workspace
-from ui import layout, live_run, now, project, run_actions, run_form, settings_groups
+from ui import layout, live_run, now, project, run_actions, settings_groups
 
 Open = Callable[..., AppTest]
 
@@ -98,11 +99,7 @@ def test_a_run_whose_folders_differ_in_more_than_repeats_is_no_project(ws: Works
 
 def test_every_setting_with_a_choice_has_a_field(open_page: Open) -> None:
     app = with_all_settings(open_page(layout.TRAINING))
-    wanted = {
-        one.key
-        for one in settings.shown_settings(lambda key: settings.setting(key).default, settings.BUILT_IN, None)
-        if len(one.choices_for(settings.BUILT_IN)) != 1 and one.key not in run_form.BY_THE_APP
-    }
+    wanted = {s.key for s in settings_groups.shown_now(Project(name=project.NEW), None)}
     assert [key for key in sorted(wanted) if field(key) not in app.session_state] == []
 
 

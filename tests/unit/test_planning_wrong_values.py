@@ -65,6 +65,8 @@ def cases() -> list[Any]:
     found = []
     for s in catalogue():
         for number, value in enumerate([*WRONG[s.kind], *beyond(s), *EVERY]):
+            if s.key == "face_crop_aug_range" and isinstance(value, str):
+                continue  # sd-scripts writes these two numbers as one text
             if value is None and s.optional:
                 continue
             found.append(pytest.param(s, value, id=f"{s.key}-{number}"))
@@ -119,14 +121,16 @@ def test_a_wrong_value_in_a_file_is_exactly_one_problem_there(s: Setting) -> Non
             pytest.skip("there, every value is text")
         if s.key == "betas":
             pytest.skip("some optimizers take another shape there")
-        beside = []
-        for key, values in s.only.items():  # only what the chosen type owns is read as this setting
-            owner = setting(key)
-            if owner.place == s.place:
-                beside.append(f"{key}={values[0]}")
-            elif values[0] is not None:
-                config += f"{key} = {json.dumps(values[0])}\n"
-        config += f"{s.place} = {json.dumps([*beside, f'{s.key}={text}'])}\n"
+        items = {s.place: [f"{s.key}={text}"]}
+        for owner, values in s.only.items():  # what no chosen type owns is not looked at
+            chosen = next((value for value in values if value not in {None, ""}), None)
+            if chosen is None:  # it acts where the owner is left out
+                continue
+            if (place := setting(owner).place) == "argument":
+                config += f"{owner} = {json.dumps(chosen)}\n"
+            else:
+                items.setdefault(place, []).append(f"{owner}={chosen}")
+        config += "".join(f"{place} = {json.dumps(texts)}\n" for place, texts in items.items())
     image_dir = "" if s.key == "image_dir" else 'image_dir = "/no/images"\n'
     with pytest.raises(SettingsError) as told:
         loads_run(config, f"[[datasets]]\n{dataset}[[datasets.subsets]]\n{image_dir}{subset}")

@@ -28,9 +28,12 @@ PATHS_OF_OTHERS: Final = {
 _KEPT_WHOLE: Final = frozenset({"sd-scripts", "sd-scripts dataset"})
 """Formats that this app writes, too. A value that does nothing is named, and stays."""
 _EXACT: Final = 2**53
+_MOST_GUESSES: Final = 50
+"""Names for which another one is looked up; each costs some milliseconds."""
+_MOST_ENTRIES: Final = 1000
 _LONGEST: Final = 10_000
 """Signs of a text that may stand for a number or a list of them."""
-_USUAL: Final = {("max_token_length", 75)}
+_USUAL: Final = (("max_token_length", 75),)
 """Numbers that sd-scripts takes for "not set"."""
 _HIDDEN: Final = "It looks like a secret, such as a token. None is taken."
 
@@ -54,7 +57,7 @@ def fitted(s: Setting, value: Any) -> Checked:
     elif isinstance(value, int) and s.kind == "flag" and value in {0, 1}:
         tries.append(checked(s, bool(value)))
     fitting = next((each for each in tries if each.problem is None), result)
-    if fitting.problem is not None and (s.key, _number(value)) in _USUAL:
+    if fitting.problem is not None and any(s.key == key and _number(value) == usual for key, usual in _USUAL):
         return Checked(None)
     return fitting
 
@@ -87,6 +90,8 @@ class Gathering:
             "ignored": [],
             "not_understood": [],
         }
+        self._line_of: dict[str, tuple[str, Line]] = {}
+        self._entries: dict[str, dict[str, str]] = {place: {} for place in LISTS}
         self._known = {s.key: s for s in catalogue()}
         self._fallbacks = {s.argument: s for s in catalogue() if s.argument is not None}
 
@@ -112,10 +117,11 @@ class Gathering:
 
     def _replace(self, line: Line, part: str) -> None:
         """Add a line; an earlier one for the same setting did not count."""
-        for group in ("taken", "translated"):
-            for earlier in [e for e in self._lines[group] if e.key == line.key and e.becomes != line.becomes]:
-                self._lines[group].remove(earlier)
-                self.ignore(earlier.name, earlier.value, f"{line.name} counts in its place.")
+        group, earlier = self._line_of.get(line.key, ("", None))
+        if earlier is not None and earlier.becomes != line.becomes:
+            self._lines[group].remove(earlier)
+            self.ignore(earlier.name, earlier.value, f"{line.name} counts in its place.")
+        self._line_of[line.key] = (part, line)
         self._lines[part].append(line)
 
     def keep(self, name: str, key: str, value: Any, *, reason: str = "") -> None:
@@ -140,9 +146,11 @@ class Gathering:
         if is_secret(name, value):
             self.secret(name)
             return
-        near = known.nearest(name.rpartition(".")[2], [*self._known, *known.tables()["arguments"]])
-        found = f"There is no such key. Is it {near}?" if near else "There is no such key."
-        self._lines["not_understood"].append(Line(name=name, value=brief(value), reason=reason or found))
+        found = reason or "There is no such key."
+        if not reason and len(self._lines["not_understood"]) < _MOST_GUESSES:
+            near = known.nearest(name.rpartition(".")[2], [*self._known, *known.tables()["arguments"]])
+            found = f"There is no such key. Is it {near}?" if near else found
+        self._lines["not_understood"].append(Line(name=name, value=brief(value), reason=found))
 
     # --- arguments of sd-scripts ------------------------------------------------------------------
 
@@ -189,6 +197,9 @@ class Gathering:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             self.left(name, value, 'It must be a list of texts "key=value".')
             return
+        if len(value) > _MOST_ENTRIES:
+            self.left(name, f"{len(value)} texts", "It is longer than such a list can be.")
+            return
         for item in value:
             self.item(place, item, f"{name}.{item.partition('=')[0].strip()}")
 
@@ -204,15 +215,13 @@ class Gathering:
         s = self._known.get(key)
         value = literal(text)
         if s is None or s.place != place or of_another_shape(s, value):
-            self.other[place] = [*self._kept(place, key), f"{key}={text}"]
+            self._entries[place][key] = text
+            self.other[place] = []  # filled at the end: a key counts once, where it stands last
             self._lines["taken"].append(
                 Line(name=inner, value=brief(text), key=place, becomes=brief(f"{key}={text}"))
             )
         else:
             self.take(inner, key, as_text(s, text) if place == "network_args" else value, was=text)
-
-    def _kept(self, place: str, key: str) -> list[str]:
-        return [item for item in self.other.get(place, []) if item.partition("=")[0].strip() != key]
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -227,6 +236,9 @@ class Gathering:
             SettingsError: no key of the file is one of a recipe.
         """
         self._name_what_does_nothing()
+        for place in LISTS:
+            if place in self.other:
+                self.other[place] = [f"{key}={text}" for key, text in self._entries[place].items()]
         lines = {part: tuple(found) for part, found in self._lines.items()}
         if not self.values and not self.target and not self.other:
             wrong = [f"{line.name}: {line.reason}" for line in lines["not_understood"][:3]]
