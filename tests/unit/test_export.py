@@ -178,12 +178,20 @@ def test_the_command_is_quoted_for_both_shells(run: RunConfig) -> None:
 
 READ_WITH_SD_SCRIPTS = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
+import torch
+# None of the compiled parts of torchvision is used, so one that was built for another torch will do.
+real = torch.library.register_fake
+torch.library.register_fake = lambda op, *a, **k: (
+    (lambda f: f) if str(op).startswith("torchvision::") else real(op, *a, **k)
+)
+sys.path.insert(0, sys.argv.pop(1))
+sys.argv += ["--config_file", "config.toml"]
 import train_network
 from pathlib import Path
 from library import config_util, train_util
 parser = train_network.setup_parser()
-args = train_util.read_config_from_file(parser.parse_args(["--config_file", "config.toml"]), parser)
+args = train_util.read_config_from_file(parser.parse_args(), parser)
+train_util.prepare_dataset_args(args, True)
 user = config_util.load_user_config(Path(args.dataset_config))
 sanitizer = config_util.ConfigSanitizer(True, True, args.masked_loss, True)
 blueprint = config_util.BlueprintGenerator(sanitizer).generate(user, args)
@@ -202,7 +210,14 @@ print(json.dumps({"args": found, "unknown": unknown, "images": group.num_train_i
 )
 def test_plain_sd_scripts_reads_an_exported_run(run: RunConfig, tmp_path: Path) -> None:
     run = with_values(
-        run, {"num_repeats": 3, "max_token_length": 225, "min_snr_gamma": 5.0, "betas": (0.9, 0.99)}
+        run,
+        {
+            "num_repeats": 3,
+            "min_bucket_reso": 64,
+            "max_token_length": 225,
+            "min_snr_gamma": 5.0,
+            "betas": (0.9, 0.99),
+        },
     )
     unzipped(export_run_zip(run, tmp_path / "zog.zip"), tmp_path / "elsewhere")
     command = [
@@ -214,7 +229,8 @@ def test_plain_sd_scripts_reads_an_exported_run(run: RunConfig, tmp_path: Path) 
     done = subprocess.run(command, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["unknown"] == []
+    # Of sdxl_train_network.py alone; the other scripts pass over what they do not know.
+    assert set(found["unknown"]) <= {"cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"}
     assert found["images"] == 2 * 2 * 3
     arguments = found["args"]
     assert (arguments["max_token_length"], arguments["min_snr_gamma"]) == (225, 5.0)
