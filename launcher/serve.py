@@ -31,6 +31,7 @@ from launcher.words import ROOT, SetupError, say
 START_TIMEOUT_S: Final = 180.0
 """Long, because the first start reads hundreds of packages from a disk that may be slow."""
 END_TIMEOUT_S: Final = 10.0
+_BROWSER_WAIT_S: Final = 2.0
 HERE: Final = frozenset({LOOPBACK, "::1", "localhost"})
 
 
@@ -81,10 +82,13 @@ def taken(port: int) -> SetupError:
     )
 
 
-def sign_in_link(env: Environment, options: Options) -> str:
-    """The link that signs a browser in, as the gate makes it. Raises SetupError when it cannot."""
+def sign_in_link(env: Environment, options: Options, *, once: bool = False) -> str:
+    """The link that signs a browser in, as the gate makes it. Raises SetupError when it cannot.
+
+    With `once` it is good for one use, soon: what opens a browser can be seen by other users.
+    """
     answer = subprocess.run(
-        [env.python, "-m", "ui.gate", "link"],
+        [env.python, "-m", "ui.gate", "link-once" if once else "link"],
         cwd=ROOT,
         env=options.environ(os.environ),
         capture_output=True,
@@ -102,6 +106,8 @@ def sign_in_link(env: Environment, options: Options) -> str:
             fix=told.get("What to do")
             or "Check that the workspace folder can be written, or name another with --workspace PATH.",
         )
+    for line in answer.stderr.splitlines():
+        print(line.strip(), file=sys.stderr, flush=True)
     return lines[-1]
 
 
@@ -142,7 +148,7 @@ def _join(env: Environment, options: Options) -> int:
             fix="Close it with Ctrl-C where it was started. Then start it again with --listen.",
         )
     say("The app is running already.")
-    _give_link(link, options)
+    _give_link(env, link, options)
     if options.share:
         with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt):
             tunnel = _open_tunnel(env, options)
@@ -169,7 +175,7 @@ def serve(env: Environment, options: Options) -> int:
     with _terminate_as_interrupt():
         try:
             _wait_until_up(server, options)
-            _give_link(sign_in_link(env, options), options)
+            _give_link(env, sign_in_link(env, options), options)
             if options.share:
                 companions.append(_open_tunnel(env, options))
             return _end_of(server.wait())
@@ -218,7 +224,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], options: Options) -> None:
     )
 
 
-def _give_link(link: str, options: Options) -> None:
+def _give_link(env: Environment, link: str, options: Options) -> None:
     say()
     say(f"The app is open at: {link}")
     if options.address != LOOPBACK:
@@ -230,7 +236,11 @@ def _give_link(link: str, options: Options) -> None:
     say()
     if options.browser and can_open_browser(os.environ, sys.platform):
         # In a thread: some browsers return only when their window is closed.
-        threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+        opening = threading.Thread(
+            target=webbrowser.open, args=(sign_in_link(env, options, once=True),), daemon=True
+        )
+        opening.start()
+        opening.join(_BROWSER_WAIT_S)  # where the app runs already, this program ends now
 
 
 def _end_of(code: int) -> int:

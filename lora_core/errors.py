@@ -16,9 +16,9 @@ LoraError               what pages and commands catch; carries what, why and fix
 Not covered: bugs. They keep their traceback and are never caught by type.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 class LoraError(Exception):
@@ -76,6 +76,11 @@ class Problem:
     """What to do about it, in one sentence."""
     severity: Literal["error", "advice"] = "error"
     """An error is something the engine would refuse; advice may be ignored."""
+    mend: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Settings and the values that end this problem, for `settings.with_values`; empty where no value does.
+    A None leaves a setting empty."""
+    mend_label: str = ""
+    """What the button says that sets them; empty exactly where `mend` is."""
 
 
 class SettingsError(LoraError):

@@ -153,6 +153,11 @@ def _container_limit(total_bytes: int) -> float:
         return total_bytes / _GIB
 
 
+def disk(workspace: Workspace) -> Finding:
+    """What is free where the workspace lies, without a look at anything else."""
+    return _disk(workspace)
+
+
 def _disk(workspace: Workspace) -> Finding:
     place = workspace.root
     while not place.exists():
@@ -171,6 +176,11 @@ def _disk(workspace: Workspace) -> Finding:
         }[state],
         fix="" if state == "ok" else "Free some space, or start the app with --workspace on a larger disk.",
     )
+
+
+def cards() -> tuple[Gpu, ...]:
+    """The NVIDIA cards as they are now; none where the driver does not answer within 5 s."""
+    return _nvidia_cards()
 
 
 def _nvidia_cards() -> tuple[Gpu, ...]:

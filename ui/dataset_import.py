@@ -108,17 +108,20 @@ def _typed(text: str | None) -> tuple[Path, str]:
             why="No folder or zip is named.",
             fix="Write the name of a folder or zip above, or upload a zip.",
         )
-    path = Path(cleaned).expanduser()
+    try:
+        path = Path(cleaned).expanduser()
+    except RuntimeError:  # `~name` of a user that this machine does not have
+        path = Path(cleaned)
     if not path.is_absolute():
         raise ImportRefusedError(
             "No import was started.",
-            why=feedback.spoken(f"The text {cleaned} is only a part of a name."),
+            why=f"The text {cleaned} is only a part of a name.",
             fix="Write the full name, from the top of the disk on.",
         )
     if not path.exists():
         raise ImportRefusedError(
             "No import was started.",
-            why=feedback.spoken(f"There is no folder or zip {cleaned} on the computer that runs this app."),
+            why=f"There is no folder or zip {cleaned} on the computer that runs this app.",
             fix="Check the name. If the pictures are on another computer, upload a zip.",
         )
     return path, path.name
@@ -138,12 +141,12 @@ def result(ws: Workspace) -> bool:
     elif status.state == "finished" and status.end and status.end.result:
         _finished(ws, job, status.end.result)
     elif status.state in {"stopped", "paused"}:
-        feedback.note(f"{feedback.spoken(now.sentence(job, status))} Nothing of it was kept.")
+        feedback.note(f"{now.sentence(job, status)} Nothing of it was kept.")
     elif status.end is not None:
         feedback.problem(
-            feedback.spoken(f"The pictures of “{job.name}” were not brought in."),
-            why=feedback.spoken(status.end.cause),
-            fix=feedback.spoken(status.end.fix),
+            f"The pictures of “{job.name}” were not brought in.",
+            why=status.end.cause,
+            fix=status.end.fix,
         )
     return True
 
@@ -182,8 +185,7 @@ def _finished(ws: Workspace, job: jobs.Job, where: str) -> None:
         st.write(feedback.spoken(now.sentence(job, jobs.status(ws, job.id))))
         return
     took = f"{state.counted(len(report.taken), 'picture')} and {state.counted(report.captions, 'caption')}"
-    where = feedback.spoken(f"They are in the dataset “{report.name}”.")
-    feedback.done(f"{took} were brought in {state.when(report.at)}. {where}")
+    feedback.done(f"{took} were brought in {state.when(report.at)}. They are in the dataset “{report.name}”.")
     _refused(report)
     if report.renamed:
         with st.expander(f"{state.counted(len(report.renamed), 'picture')} with a new name"):
@@ -196,9 +198,9 @@ def _refused(report: ImportReport) -> None:
     if not refused:
         return
     title = f"{state.counted(len(refused), 'file')} could not be used."
-    few = bullets(f"{one.file}: {one.why}" for one in refused[:REFUSED_SEEN])
+    few = [f"{one.file}: {one.why}" for one in refused[:REFUSED_SEEN]]
     left = len(refused) - REFUSED_SEEN
-    feedback.care(few if left <= 0 else f"{few}\n- And {left} more, listed below.", title=title)
+    feedback.care("", title=title, lines=few if left <= 0 else [*few, f"And {left} more, listed below."])
     if left > 0:
         with st.expander(f"All {len(refused)} files that could not be used"):
             st.markdown(bullets(f"{one.file}: {one.why}" for one in refused))

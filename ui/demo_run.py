@@ -4,6 +4,8 @@ Covered: making the demo's dataset and project, starting its run once. Not cover
 (`lora_core.demo`).
 """
 
+from filelock import FileLock
+
 from lora_core import demo, runs
 from lora_core.workspace import Workspace
 from ui import now, project
@@ -17,9 +19,11 @@ def start(ws: Workspace) -> str:
     Raises:
         LoraError: it could not be started; with what to do.
     """
-    live = now.running_job(ws)
-    if live and live[0].project == NAME:
-        return live[0].id  # pressed twice, or in two tabs
-    run = demo.create_demo(ws)
-    project.save(ws, project.of_run(NAME, run))
-    return runs.start_run(ws, run, project=NAME).id
+    ws.projects.mkdir(parents=True, exist_ok=True)
+    with FileLock(ws.projects / ".demo.lock"):  # pressed in two tabs at the same moment
+        live = now.running_job(ws)
+        if live and live[0].project == NAME:
+            return live[0].id
+        run = demo.create_demo(ws)
+        project.save(ws, project.of_run(NAME, run))
+        return runs.start_run(ws, run, project=NAME).id

@@ -1,5 +1,7 @@
 """How the pages tell good news, bad news and what to do about it.
 
+All of them take plain text and show it as it is: a name of a user or a file is never Markdown.
+
 Covered: results of an action, expected errors, unexpected ones, lists of problems. Not covered: the words of
 the errors; they stand where the error is raised (see `lora_core.errors`).
 """
@@ -7,7 +9,7 @@ the errors; they stand where the error is raised (see `lora_core.errors`).
 import logging
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -24,22 +26,27 @@ _LOG = logging.getLogger("lora.pages")
 
 def done(text: str) -> None:
     """An action ended well; one sentence with number, thing and state."""
-    st.success(text, icon=icons.GOOD)
+    st.success(spoken(text), icon=icons.GOOD)
 
 
 def note(text: str, *, title: str | None = None) -> None:
     """Something worth knowing that needs no action."""
-    st.info(text, icon=icons.NOTE, title=title)
+    st.info(spoken(text), icon=icons.NOTE, title=title and spoken(title))
 
 
-def care(text: str, *, title: str | None = None) -> None:
-    """Something that may need action; with what to do."""
-    st.warning(text, icon=icons.CARE, title=title)
+def care(text: str, *, title: str | None = None, lines: Iterable[str] = ()) -> None:
+    """Something that may need action, with what to do; `lines` follow as a list."""
+    listed = [f"- {spoken(line)}" for line in lines]
+    st.warning(
+        "\n".join([spoken(text), *listed] if text else listed),
+        icon=icons.CARE,
+        title=title and spoken(title),
+    )
 
 
 def problem(what: str, *, why: str, fix: str) -> None:
     """Something went wrong: what happened, why, and how to go on."""
-    st.error(f"{why} {fix}".strip(), icon=icons.PROBLEM, title=what)
+    st.error(spoken(f"{why} {fix}".strip()), icon=icons.PROBLEM, title=spoken(what))
 
 
 def show(error: LoraError) -> None:
@@ -85,7 +92,7 @@ def problem_list(problems: Sequence[Problem]) -> None:
 
 
 def _listed(problems: Sequence[Problem]) -> str:
-    return "\n".join(f"- {p.what} {p.fix}" for p in problems)
+    return "\n".join(f"- {spoken(f'{p.what} {p.fix}')}" for p in problems)
 
 
 def spoken(text: str) -> str:

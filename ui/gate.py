@@ -16,16 +16,14 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 
 from lora_core.errors import LoraError, WorkspaceError
-from lora_core.workspace import Workspace
-from ui import gate_settings, login_page, origins, tokens
+from ui import gate_link, gate_settings, login_page, origins, tokens
 from ui.gate_answers import (
     App,
     Message,
@@ -145,7 +143,7 @@ class Gate:
         is_form = asked.method == "POST" and headers.get("content-type", "").lower().startswith(_FORM)
         if shown is not None and (given or (is_form and asked.mode == "navigate")):
             # Signed in already: a second use of the link, or of a sign-in page that was left open.
-            right = len(given) == 1 and access.is_right(given[0])
+            right = len(given) == 1 and self._is_right(access, given[0])
             await self._go_on(access, asked, scope, send, renew=right)
         elif shown is not None and not self._is_own(asked, shown.origin):
             await self._refuse_foreign(asked, scope, receive, send)
@@ -176,13 +174,16 @@ class Gate:
             seconds = f"{wait_s} second{'s' if wait_s > 1 else ''}"
             told = f"There were too many tries. Wait {seconds}. Then sign in again."
             await _ask(asked, scope, send, 429, told, {"retry-after": str(wait_s)})
-        elif len(given) == 1 and access.is_right(given[0]):
+        elif len(given) == 1 and self._is_right(access, given[0]):
             await self._go_on(access, asked, scope, send, renew=True)
         else:
             self._throttle.failed(group, address)
             await _ask(
                 asked, scope, send, 401, "This is not the token of this app. Copy the whole link or token."
             )
+
+    def _is_right(self, access: Access, shown: str) -> bool:
+        return access.is_right(shown) or access.use_once(shown, self._clock())
 
     async def _go_on(self, access: Access, asked: Asked, scope: Scope, send: Send, *, renew: bool) -> None:
         """Send the browser to the same place without the token, with a cookie if `renew`."""
@@ -305,7 +306,7 @@ def gate_middleware(environ: Mapping[str, str] | None = None) -> list[Middleware
     access = None
     if state.token:
         try:
-            access = tokens.load(Workspace.open(_root(env)), env)
+            access = tokens.load(gate_link.workspace(env), env)
         except WorkspaceError as error:
             # The pages tell about the workspace; for that the server must come up, and behind its gate.
             sys.stderr.write(f"{error}\nUntil then the sign-in link changes at every start.\n")
@@ -316,62 +317,26 @@ def gate_middleware(environ: Mapping[str, str] | None = None) -> list[Middleware
             access=access,
             state=state,
             listed=listed,
-            on_start=lambda: _tell(sys.stdout, access, state, env),
+            on_start=lambda: gate_link.server_is_up(sys.stdout, access, state, env),
         )
     ]
-
-
-def _root(env: Mapping[str, str]) -> Path | None:
-    named = env.get("LORA_WORKSPACE", "")
-    return Path(named) if named else None
-
-
-def _tell(out: TextIO, access: Access | None, state: GateState, env: Mapping[str, str]) -> None:
-    """Print the link once the server is up."""
-    if env.get("LORA_LINK_SHOWN"):
-        return  # whoever started the server shows it
-    sockets = gate_settings.listening()
-    address, port = min(
-        sockets, key=lambda s: s[1] != gate_settings.asked_port(env), default=_asked(state, env)
-    )
-    base = gate_settings.base_url(address, port)
-    if access is None:
-        out.write(f"\n  The app is open at: {base}\n  {state.sentence}\n\n")
-    else:
-        out.write(f"\n  The app is open at: {access.link(base)}\n")
-        out.write("  Keep the link to yourself: whoever has it can use the app.\n")
-        if gate_settings.open_to_others(sockets):
-            out.write(
-                "  Other computers reach the app too. For them, put this computer's address into the link.\n"
-            )
-        if len(access.token) < tokens.SHORT_TOKEN:
-            out.write(
-                f"  The token is short. One of {tokens.SHORT_TOKEN} characters or more is harder to guess.\n"
-            )
-        out.write("\n")
-    out.flush()
-
-
-def _asked(state: GateState, env: Mapping[str, str]) -> tuple[str, int]:
-    return state.listen, gate_settings.asked_port(env)
 
 
 def main(arguments: list[str]) -> int:
     """`python -m ui.gate link`: the link that signs a browser in, alone on its line.
 
+    `python -m ui.gate link-once`: one that is good once and for two minutes, to open a browser with.
     `python -m ui.gate running`: where an app of this user listens at `LORA_PORT`, an address a line.
     """
     if arguments == ["running"]:
         addresses = gate_settings.app_addresses(gate_settings.asked_port(os.environ))
         sys.stdout.write("".join(f"{address}\n" for address in addresses))
         return 0
-    if arguments != ["link"]:
-        sys.stderr.write("Usage: python -m ui.gate link|running\n")
+    if arguments not in (["link"], ["link-once"]):
+        sys.stderr.write("Usage: python -m ui.gate link|link-once|running\n")
         return 2
     try:
-        state = gate_state()
-        base = gate_settings.base_url(*_asked(state, os.environ))
-        link = tokens.load(Workspace.open(), os.environ).link(base) if state.token else f"{base}/"
+        link = gate_link.made(os.environ, once=arguments == ["link-once"], advise=sys.stderr)
     except LoraError as error:
         sys.stderr.write(f"{error.what}\n  Why: {error.why}\n  What to do: {error.fix}\n")
         return 1

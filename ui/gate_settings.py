@@ -105,7 +105,12 @@ def app_addresses(port: int) -> tuple[str, ...]:
 
     Asked before a token is sent there: another program, or another user's, must not get to know it.
     """
-    user, found = psutil.Process().username(), set[str]()
+    return tuple(address for address, at in app_sockets() if at == port)
+
+
+def app_sockets() -> tuple[tuple[str, int], ...]:
+    """Address and port of every socket on which an app of this user accepts connections."""
+    user, found = psutil.Process().username(), set[tuple[str, int]]()
     for process in psutil.process_iter():
         try:
             if process.username() != user or not any(Path(p).name == "Home.py" for p in process.cmdline()):
@@ -113,8 +118,7 @@ def app_addresses(port: int) -> tuple[str, ...]:
             connections = process.net_connections(kind="tcp")
         except (psutil.Error, OSError):
             continue  # it has ended, or is none that this user may look at
-        listens = (c.laddr for c in connections if c.status == psutil.CONN_LISTEN)
-        found |= {place.ip for place in listens if place.port == port}
+        found |= {(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN}
     return tuple(sorted(found))
 
 

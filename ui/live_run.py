@@ -56,20 +56,20 @@ def draw(ws: Workspace, job: Job, drawn: Status) -> None:
 
 
 def _state(job: Job, status: Status) -> None:
-    name = feedback.spoken(now.sentence(job, status))
+    name = now.sentence(job, status)
     if status.state == "finished":
         feedback.done(name)
     elif status.ended and status.end:
-        cause, fix = feedback.spoken(status.end.cause), feedback.spoken(status.end.fix)
+        cause, fix = status.end.cause, status.end.fix
         if status.state in {"failed", "lost"}:
             feedback.problem(name, why=cause, fix=fix)
         else:
             feedback.note(f"{cause} {fix}".strip(), title=name)
     elif now.ending(status):
         # Not the job's own message: that counts seconds down, and a countdown is pressure.
-        st.write(f"{name} It ends as soon as that is done, at the latest in about a minute.")
+        st.write(f"{feedback.spoken(name)} It ends as soon as that is done, at the latest in about a minute.")
     else:
-        st.write(name)
+        st.write(feedback.spoken(name))
     st.progress(now.share_of(job, status), text=progress_text(job, status))
 
 

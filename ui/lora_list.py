@@ -36,7 +36,7 @@ def draw(ws: Workspace, parts: Parts) -> None:
             list(by_name),
             key="lora_looked_at",
             format_func=lambda file: (
-                f"{now.short(by_name[file].name)}, saved {state.when(by_name[file].modified)}"
+                f"Saved {state.when(by_name[file].modified)}: {now.short(by_name[file].name)}"
             ),
             persist_state="session",
             width=FIELD_WIDTH_PX,

@@ -40,13 +40,14 @@ def open_one(ws: Workspace) -> Project | None:
 
 def open_or_new(ws: Workspace, name: str = NEW) -> Project:
     """The project of this name, or one that has no file until something in it is saved."""
-    return projects.load(ws, name) if name in projects.names(ws) else Project(name=name)
+    return projects.load_or_new(ws, name)
 
 
-def save(ws: Workspace, project: Project) -> None:
-    """Write the project and make it the open one."""
-    projects.save(ws, project)
-    state.open_named(ws, project.name)
+def save(ws: Workspace, project: Project, *, what: str = "") -> Project:
+    """Write what was changed in the project and make it the open one; `what` names the step for undo."""
+    saved = projects.save(ws, project, what=what)
+    state.open_named(ws, saved.name)
+    return saved
 
 
 def make(ws: Workspace) -> Project:

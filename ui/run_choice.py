@@ -29,7 +29,8 @@ def chosen(found: Sequence[Job]) -> Job | None:
 
 def pick(found: Sequence[Job], current: Job) -> None:
     """The field to choose another run."""
-    names = {job.id: f"{now.short(job.name)}, started {state.when(job.created)}" for job in found}
+    # The time first: on a narrow page the end of a long line is cut, and names are often alike.
+    names = {job.id: f"Started {state.when(job.created)}: {now.short(job.name)}" for job in found}
     # Before the field is drawn, so that it shows what the address says (it may have changed by a button).
     st.session_state[_WIDGET] = current.id
     st.selectbox(

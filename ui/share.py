@@ -23,10 +23,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import IO, Final
+from urllib.parse import urlsplit
 
 from lora_core.errors import LoraError
 from lora_core.workspace import Workspace
 from ui import tokens
+from ui.gate_settings import LOOPBACK, base_url, gate_state
 
 APP_WAIT_S: Final = 60.0
 ADDRESS_WAIT_S: Final = 60.0
@@ -52,15 +54,15 @@ CLOUDFLARED_SAYS: Final = re.compile(r"https://(?!api\.)([a-z0-9-]+\.trycloudfla
 LOCALHOST_RUN_SAYS: Final = re.compile(r"([A-Za-z0-9-]+\.[A-Za-z0-9.-]+) tunneled with tls termination")
 
 
-def choose(port: int, find: Callable[[str], str | None] = shutil.which) -> Tunnel:
-    """The tunnel that this machine can make.
+def choose(port: int, find: Callable[[str], str | None] = shutil.which, *, listens: str = LOOPBACK) -> Tunnel:
+    """The tunnel that this machine can make to a server that listens on the address `listens`.
 
     Raises:
         LoraError: it has no program for one.
     """
+    # An address and not a name: `localhost` may mean ::1, where the app does not listen.
+    target = base_url(listens, port)
     if cloudflared := find("cloudflared"):
-        # An address and not a name: `localhost` may mean ::1, where the app does not listen.
-        target = f"http://127.0.0.1:{port}"
         return Tunnel(
             "cloudflared", (cloudflared, "tunnel", "--no-autoupdate", "--url", target), CLOUDFLARED_SAYS
         )
@@ -73,7 +75,7 @@ def choose(port: int, find: Callable[[str], str | None] = shutil.which) -> Tunne
             "ServerAliveInterval=30",
         )
         flags = tuple(part for option in options for part in ("-o", option))
-        where = ("-R", f"80:127.0.0.1:{port}", "nokey@localhost.run")
+        where = ("-R", f"80:{urlsplit(target).netloc}", "nokey@localhost.run")
         return Tunnel("ssh to localhost.run", (ssh, "-T", *flags, *where), LOCALHOST_RUN_SAYS)
     raise LoraError(
         "No public link was made.",
@@ -83,7 +85,7 @@ def choose(port: int, find: Callable[[str], str | None] = shutil.which) -> Tunne
     )
 
 
-def check_gate(port: int, wait_s: float = APP_WAIT_S) -> None:
+def check_gate(port: int, wait_s: float = APP_WAIT_S, *, listens: str = LOOPBACK) -> None:
     """Wait for the app, and see that it asks for the token.
 
     Raises:
@@ -92,7 +94,7 @@ def check_gate(port: int, wait_s: float = APP_WAIT_S) -> None:
     until_s = time.monotonic() + wait_s
     while True:
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection(urlsplit(base_url(listens, port)).netloc, timeout=5)
             connection.request("GET", "/_stcore/health")
             status = connection.getresponse().status
             connection.close()
@@ -189,8 +191,9 @@ def _no_tunnel(tunnel: Tunnel, why: str, last: Sequence[str]) -> LoraError:
 def share(port: int) -> int:
     """Open the tunnel, print the link, stay until the tunnel or the starter ends; gives the exit code."""
     access = tokens.load(Workspace.open(), os.environ)
-    check_gate(port)
-    tunnel = choose(port)
+    listens = gate_state().listen
+    check_gate(port, listens=listens)
+    tunnel = choose(port, listens=listens)
     starter = os.getppid()
     with opened(tunnel) as (process, lines):
         address = public_address(tunnel, lines)

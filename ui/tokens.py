@@ -29,6 +29,8 @@ from lora_core.errors import WorkspaceError
 from lora_core.workspace import Workspace, disk_errors
 
 COOKIE_LIFE_S: Final = 30 * 24 * 3600
+ONCE_LIFE_S: Final = 120
+"""How long the link stays good that opens the browser: it stands in the browser's command line."""
 CLOCK_SLACK_S: Final = 300
 """How far in the future a cookie may lie: a clock that was put right a little must not sign anybody out."""
 SHORT_TOKEN: Final = 16
@@ -38,6 +40,7 @@ _FILE_LIMIT: Final = 4096
 _KEPT_TOKEN_LENGTH: Final = 8  # a person may write a token of their own into the file
 _WRITING_S: Final = 2.0  # how long a file may be empty while another process writes it
 _COOKIES_LOOKED_AT: Final = 8  # of our name in one request; more are nobody's honest request
+_ONCE = re.compile(r"once\.(\d{1,12})\.([0-9a-f]{16})\.([0-9a-f]{64})")
 _COOKIE = re.compile(r"v1\.(\d{1,12})\.([A-Za-z0-9_-]{0,400})\.([0-9a-f]{64})")
 
 
@@ -57,6 +60,8 @@ class Access:
 
     token: str = field(repr=False)
     key: bytes = field(repr=False)
+    _used: set[str] = field(default_factory=set, repr=False, compare=False)
+    """What opened a browser already."""
 
     @property
     def cookie_name(self) -> str:
@@ -66,6 +71,23 @@ class Access:
     def is_right(self, token: str) -> bool:
         """Is this the token? Takes the same time for every wrong one, of any length."""
         return hmac.compare_digest(_digest(token), _digest(self.token))
+
+    def new_once(self, now_s: float) -> str:
+        """Stands in for the token once, and for two minutes: other users see a program's arguments."""
+        said = f"once.{int(now_s)}.{secrets.token_hex(8)}"
+        return f"{said}.{self._sign(said)}"
+
+    def use_once(self, shown: str, now_s: float) -> bool:
+        """Is this what `new_once` gave, still good and not used before? From now on it is used."""
+        found = _ONCE.fullmatch(shown)
+        if found is None or not hmac.compare_digest(
+            found[3].encode(), self._sign(shown.rpartition(".")[0]).encode()
+        ):
+            return False
+        if not 0 <= now_s - int(found[1]) < ONCE_LIFE_S or found[2] in self._used:
+            return False
+        self._used.add(found[2])
+        return True
 
     def new_cookie(self, now_s: float, origin: str = "") -> str:
         """A cookie value for a browser that has shown the token. It does not hold the token."""
@@ -92,9 +114,13 @@ class Access:
         key = hmac.new(self.key, b"cookie of\0" + self.token.encode("utf-8", "replace"), hashlib.sha256)
         return hmac.new(key.digest(), said.encode(), hashlib.sha256).hexdigest()
 
-    def link(self, base: str) -> str:
-        """The link that signs a browser in at `base`, such as `http://127.0.0.1:8501`."""
-        return f"{base}/?token={quote(self.token, safe='')}"
+    def link(self, base: str, *, once_at_s: float | None = None) -> str:
+        """The link that signs a browser in at `base`, such as `http://127.0.0.1:8501`.
+
+        With a time it is good once and shortly after that time, and does not hold the token.
+        """
+        shown = self.token if once_at_s is None else self.new_once(once_at_s)
+        return f"{base}/?token={quote(shown, safe='')}"
 
 
 def _digest(text: str) -> bytes:

@@ -4,6 +4,7 @@ Covered: what can be chosen, what is wrong, how long it will be. Not covered: th
 and the rules (`lora_core.planning`).
 """
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -14,7 +15,17 @@ from lora_core.errors import Problem, SettingsError
 from lora_core.planning import Plan, RunImages
 from lora_core.settings import RunConfig
 from lora_core.workspace import Workspace
-from ui import feedback, project, run_actions, run_form, state
+from ui import (
+    engine_view,
+    feedback,
+    project,
+    recipe_text,
+    run_actions,
+    run_form,
+    settings_fields,
+    settings_form,
+    state,
+)
 from ui.project import Project
 from ui.run_form import Choices
 
@@ -25,16 +36,31 @@ LOOK_AGAIN_S = 60.0
 def draw(ws: Workspace, *, main: bool) -> None:
     """The form; `main`: starting is what this page is for at the moment."""
     opened = project.open_or_new(ws) if (found := project.open_one(ws)) is None else found
-    st.caption(
-        f"Project “{feedback.spoken(opened.name)}”. Every change is saved at once.{_saved(ws, opened)}"
-    )
-    typed = run_form.draw(ws, opened, choices(ws))
-    problems, plan = _checked(ws, opened)
-    problems = [*typed, *problems]
-    feedback.problem_list(problems)
-    if plan is not None:
+    st.caption(f"Project “{feedback.spoken(opened.name)}”.")
+    settings_form.history(ws, opened.name)
+    run_form.draw(ws, opened, choices(ws), check=partial(problems, ws))
+    engine_view.draw(ws, opened.name)
+    recipe_text.draw(ws, opened.name)
+    settings_form.summary(partial(_summary, ws, opened.name, main))
+
+
+def problems(ws: Workspace, opened: Project) -> list[Problem]:
+    """Everything that speaks against starting the project's run, and all advice about it."""
+    typed = settings_fields.unfit(opened)
+    try:
+        run = project.run_of(opened)
+    except SettingsError as error:
+        return [*typed, *error.problems]
+    return [*typed, *planning.check(run, opened.engine, ws, images=_images_of(run))]
+
+
+def _summary(ws: Workspace, name: str, main: bool) -> None:
+    opened = project.open_or_new(ws, name)
+    found = settings_form.checked(partial(problems, ws), opened)
+    feedback.problem_list(found)
+    if (plan := _plan(opened)) is not None:
         st.write(length(plan))
-    ready = not any(problem.severity == "error" for problem in problems)
+    ready = not any(problem.severity == "error" for problem in found)
     run_actions.start_button(ws, opened, ready=ready, main=main)
 
 
@@ -67,13 +93,16 @@ def _epochs(plan: Plan) -> str:
     return f"{state.counted(whole, 'epoch')}{more}"
 
 
-def _checked(ws: Workspace, opened: Project) -> tuple[list[Problem], Plan | None]:
+def _plan(opened: Project) -> Plan | None:
     try:
         run = project.run_of(opened)
-    except SettingsError as error:
-        return list(error.problems), None
-    images = _images(settings.dump_dataset(run), _changed(run), run)
-    return planning.check(run, opened.engine, ws, images=images), planning.plan(run, images)
+    except SettingsError:
+        return None
+    return planning.plan(run, _images_of(run))
+
+
+def _images_of(run: RunConfig) -> RunImages:
+    return _images(settings.dump_dataset(run), _changed(run), run)
 
 
 @st.cache_resource(ttl=LOOK_AGAIN_S, max_entries=4, show_spinner=False)
@@ -92,8 +121,3 @@ def _mtime(folder: Path) -> int:
         return folder.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _saved(ws: Workspace, opened: Project) -> str:
-    at = project.saved_at(ws, opened.name)
-    return f" Saved {state.when(at)}." if at else ""

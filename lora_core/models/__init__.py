@@ -6,6 +6,7 @@ on the Hugging Face hub whose files are in its cache. Not covered: other familie
 
 from lora_core.models.available import DEMO_BASE, FoundBase, list_bases, look_for_bases
 from lora_core.models.base import FAMILY_NAMES, BaseModel, inspect_base
+from lora_core.models.kind import kind_of
 from lora_core.models.tokenizers import tokenizer_folder
 from lora_core.models.vae import vae_place
 
@@ -15,6 +16,7 @@ __all__ = [
     "BaseModel",
     "FoundBase",
     "inspect_base",
+    "kind_of",
     "list_bases",
     "look_for_bases",
     "tokenizer_folder",

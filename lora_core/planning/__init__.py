@@ -1,10 +1,34 @@
-"""Before a run: all problems at once, and how many steps it takes.
+"""Before a run: all problems at once, how many steps it takes, and whether it fits this machine.
 
-Import from here. Covered: checks and steps. Not covered yet: memory, time, disk, "make it fit".
+Import from here. Covered: checks, steps, saves, disk, memory, time, changes that make a run fit. Not
+covered: starting anything (see `lora_core.runs`).
 """
 
 from lora_core.planning.checks import check
+from lora_core.planning.estimates import Estimate, Line, Seconds, estimate
+from lora_core.planning.fit import Change, Fitting, fitting, make_it_fit
 from lora_core.planning.images import RunImages, SubsetImages, look_at_images
+from lora_core.planning.recorded import Measured, alike, measured, took
 from lora_core.planning.steps import BucketCount, Plan, plan
 
-__all__ = ["BucketCount", "Plan", "RunImages", "SubsetImages", "check", "look_at_images", "plan"]
+__all__ = [
+    "BucketCount",
+    "Change",
+    "Estimate",
+    "Fitting",
+    "Line",
+    "Measured",
+    "Plan",
+    "RunImages",
+    "Seconds",
+    "SubsetImages",
+    "alike",
+    "check",
+    "estimate",
+    "fitting",
+    "look_at_images",
+    "make_it_fit",
+    "measured",
+    "plan",
+    "took",
+]

@@ -6,6 +6,7 @@ waiting, which are the same for every job (see `lora_core.jobs`).
 
 from lora_core.jobs.samples import Sample
 from lora_core.runs.command import SCRIPTS, command_line
+from lora_core.runs.echo import Line, echo
 from lora_core.runs.export import Exported, export_recipe, export_run_zip, recipe_of
 from lora_core.runs.facts import (
     Checkpoint,
@@ -18,6 +19,7 @@ from lora_core.runs.facts import (
     settings_of,
 )
 from lora_core.runs.metrics import MAX_POINTS, Curve, Overlaid, Progress, overlay, read_curve, thin
+from lora_core.runs.smoke import start_smoke
 from lora_core.runs.start import start_run
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Checkpoint",
     "Curve",
     "Exported",
+    "Line",
     "Overlaid",
     "Progress",
     "RunFacts",
@@ -33,6 +36,7 @@ __all__ = [
     "checkpoints_of",
     "command_line",
     "describe",
+    "echo",
     "export_recipe",
     "export_run_zip",
     "overlay",
@@ -43,5 +47,6 @@ __all__ = [
     "samples_of",
     "settings_of",
     "start_run",
+    "start_smoke",
     "thin",
 ]

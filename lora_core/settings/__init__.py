@@ -16,12 +16,17 @@ from lora_core.settings._description import (
     Place,
     Setting,
 )
+from lora_core.settings._owners import CAME, WITH_TWO_BETAS, acts
 from lora_core.settings._toml import SIZE_LIMIT, parse, read_bytes, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown
+from lora_core.settings.choices import advice_for, meaning, on_choice
+from lora_core.settings.concern_continuing import ContinuingSettings
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
 from lora_core.settings.concern_network import NetworkSettings
+from lora_core.settings.concern_notes import NotesSettings
 from lora_core.settings.concern_optimizer import OptimizerSettings
 from lora_core.settings.concern_output import (
     MetadataSettings,
@@ -30,7 +35,7 @@ from lora_core.settings.concern_output import (
     ValidationSettings,
 )
 from lora_core.settings.concern_schedule import ScheduleSettings
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_speed import SpeedSettings
 from lora_core.settings.concern_text import TextSettings
 from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
 from lora_core.settings.files import (
@@ -46,32 +51,42 @@ from lora_core.settings.files import (
     read_run,
     run_files,
 )
+from lora_core.settings.glossary import TERMS, terms_in
+from lora_core.settings.ignored import idle, no_effect, owned_by, shown_settings
+from lora_core.settings.in_words import compared, direction_words, in_words
 from lora_core.settings.run import (
     Difference,
     Placed,
     Recipe,
     RunConfig,
     Target,
+    arguments_of,
     catalogue,
     concerns,
     differences,
+    further_arguments,
     placed_values,
     setting,
+    value_in,
     with_values,
 )
 from lora_core.settings.unsupported import unsupported
 
 __all__ = [
     "BUILT_IN",
+    "CAME",
     "CONFIG_NAME",
     "DATASET_NAME",
     "PROMPTS_NAME",
     "SD_SCRIPTS",
     "SIZE_LIMIT",
+    "TERMS",
+    "WITH_TWO_BETAS",
     "Advice",
     "BatchSettings",
     "Checked",
     "Concern",
+    "ContinuingSettings",
     "DatasetFile",
     "DatasetSettings",
     "Difference",
@@ -82,6 +97,7 @@ __all__ = [
     "MetadataSettings",
     "ModelSettings",
     "NetworkSettings",
+    "NotesSettings",
     "OptimizerSettings",
     "Part",
     "Place",
@@ -93,19 +109,32 @@ __all__ = [
     "SavingSettings",
     "ScheduleSettings",
     "Setting",
+    "SpeedSettings",
     "SubsetSettings",
     "Target",
     "TextSettings",
     "ValidationSettings",
+    "acts",
+    "advice_for",
+    "arguments_of",
     "catalogue",
     "checked",
+    "compared",
     "concerns",
     "differences",
+    "direction_words",
     "dump_config",
     "dump_dataset",
+    "further_arguments",
+    "idle",
+    "in_words",
     "limits",
     "load_run",
     "loads_run",
+    "meaning",
+    "no_effect",
+    "on_choice",
+    "owned_by",
     "parse",
     "parsed",
     "placed_values",
@@ -116,7 +145,10 @@ __all__ = [
     "run_files",
     "setting",
     "shown",
+    "shown_settings",
+    "terms_in",
     "unsupported",
+    "value_in",
     "with_values",
     "write_lines",
 ]

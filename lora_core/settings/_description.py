@@ -30,6 +30,10 @@ EVERY_ENGINE: Final = (BUILT_IN, SD_SCRIPTS)
 EVERY_UNET_FAMILY: Final = ("sd15", "sdxl")
 
 
+LONGEST_NAME: Final = 255
+"""Bytes of one name in a path."""
+
+
 class Concern(BaseModel):
     """Base of all settings records: frozen, exact about types, closed to unknown names."""
 
@@ -39,7 +43,12 @@ class Concern(BaseModel):
 
 
 def _as_path(value: object) -> object:
-    return Path(value) if isinstance(value, str) and value.strip() else value
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        return value
+    path = Path(value)
+    # No file system has longer names, and asking it for one raises an error.
+    fits = all(len(part.encode(errors="replace")) <= LONGEST_NAME for part in path.parts)
+    return path if fits else value
 
 
 def as_tuple(value: object) -> object:

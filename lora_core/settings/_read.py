@@ -13,12 +13,12 @@ from typing import Any, Final
 from lora_core.errors import Problem
 from lora_core.settings import known
 from lora_core.settings._description import Setting
+from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._values import checked, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
-from lora_core.settings.concern_subset import SubsetSettings
-from lora_core.settings.run import catalogue
+from lora_core.settings.concern_folder import SubsetSettings
+from lora_core.settings.run import catalogue, setting
 
-_LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
 _LITERAL_LIMIT: Final = 1000
 _MOST_PROBLEMS: Final = 200
 _LONGEST_NAME: Final = 100
@@ -74,6 +74,11 @@ class ConfigValues:
     def of(self, concern: str) -> dict[str, Any]:
         return self.by_concern.get(concern, {})
 
+    def value_of(self, key: str) -> Any:
+        """The value of a setting as the file leaves it: its own, else the starting value."""
+        s = setting(key)
+        return self.of(s.concern).get(key, s.default)
+
     @staticmethod
     def whole_run(concern: str) -> bool:
         """False for the two concerns that live in the dataset file."""
@@ -87,18 +92,23 @@ def read_config(
     values = ConfigValues()
     arguments = {s.key: s for s in catalogue() if s.place == "argument"}
     fallbacks = {s.argument: s for s in catalogue() if s.argument is not None}
+    lists: dict[str, list[str]] = {}
     for key, value in _flat(table, reading).items():
         if key in arguments:
             values.put(arguments[key], reading.value(arguments[key], value, folder))
         elif key in fallbacks:
             values.put(fallbacks[key], reading.value(fallbacks[key], value, folder))
-        elif key in _LISTS:
-            _read_list(key, value, values, reading)
+        elif key in LISTS:
+            lists[key] = _texts(key, value, reading)
         else:
             _read_other(key, value, values, reading)
     for s in catalogue():
         if s.key in changes and values.whole_run(s.concern):
             values.put(s, changes[s.key])
+    # Last, because it is the optimizer, the schedule and the network that own what stands in the lists.
+    for place, items in lists.items():
+        _read_list(place, items, values, reading, changes)
+    for s in catalogue():
         if (
             s.place == "argument"
             and s.default is None
@@ -125,25 +135,51 @@ def _is_key(name: str) -> bool:
     return name in known.tables()["arguments"] or any(s.key == name for s in catalogue())
 
 
-def _read_list(place: str, value: Any, values: ConfigValues, reading: Reading) -> None:
-    """One of the `key=value` lists; what is not described here stays in `other` as it was."""
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        fix = f'Write it as {place} = ["key=value"].'
-        reading.problem(place, f'It must be a list of texts "key=value", and it is {shown(value)}.', fix)
-        return
-    settings = {s.key: s for s in catalogue() if s.place == place}
-    for item in value:
+def _texts(place: str, value: Any, reading: Reading) -> list[str]:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    fix = f'Write it as {place} = ["key=value"].'
+    reading.problem(place, f'It must be a list of texts "key=value", and it is {shown(value)}.', fix)
+    return []
+
+
+def _read_list(
+    place: str, items: list[str], values: ConfigValues, reading: Reading, changes: Mapping[str, Any]
+) -> None:
+    """One of the `key=value` lists; what the chosen type does not own stays in `other` as it was."""
+    owned = _owned(place, items, values)
+    met = set[str]()
+    for item in items:
         key, sign, text = (part.strip() for part in item.partition("="))
         if not sign or not key or (place != "network_args" and "=" in text):
             fix = "Write one text for each value, with one = in it."
             reading.problem(place, f"It holds {shown(item)}, which does not have the form key=value.", fix)
-        elif key not in settings or of_another_shape(settings[key], literal(text)):
+        elif key not in owned or of_another_shape(owned[key], literal(text)):
             values.other.setdefault(place, []).append(item)
-        elif key in values.of(settings[key].concern):
+        elif key in met:
             reading.problem(key, f"It is set twice in {place}.", f"Keep one of the texts with {key}.")
         else:
-            taken = as_text(settings[key], text) if place == "network_args" else literal(text)
-            values.put(settings[key], reading.value(settings[key], taken, Path(), f"In {place}: "))
+            met.add(key)
+            taken = reading.value(owned[key], _typed(owned[key], text), Path(), f"In {place}: ")
+            if key not in changes:
+                values.put(owned[key], taken)
+
+
+def _owned(place: str, items: list[str], values: ConfigValues) -> dict[str, Setting]:
+    """The settings of this list that act beside the others, some of which stand in the list too."""
+    texts = {key.strip(): text.strip() for key, _, text in (item.partition("=") for item in items)}
+    here = {s.key: s for s in catalogue() if s.place == place}
+
+    def value_of(key: str) -> Any:
+        if key in here and key in texts and key not in values.of(here[key].concern):
+            return checked(here[key], _typed(here[key], texts[key])).value
+        return values.value_of(key)
+
+    return {key: s for key, s in here.items() if acts(s, value_of)}
+
+
+def _typed(s: Setting, text: str) -> Any:
+    return as_text(s, text) if s.place == "network_args" else literal(text)
 
 
 def as_text(setting: Setting, text: str) -> Any:

@@ -22,7 +22,7 @@ _EXPECTED: Final = {
     "steps_or_share": "a whole number of steps, or a share such as 0.05",
     "text": "text",
     "choice": "one of the choices",
-    "path": "the path of a file or folder, as text",
+    "path": "the path of a file or folder, as text, with names of at most 255 bytes",
     "pair": "two numbers",
     "size": "one or two whole numbers of pixels, 16 or more",
     "prompts": "the path of a text file, or a list of prompts",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from lora_core.settings._description import Advice, Concern, as_tuple, described
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 
 
 def _as_size(value: object) -> object:
@@ -40,7 +40,10 @@ class DatasetSettings(Concern):
         (512, 512),
         label="Training size",
         what="The size at which images are learned, as width and height. One number means a square.",
-        why="Take the size that the base model was made for. For SD 1.5 this is 512.",
+        why="Take the size that the base model was made for. For SD 1.5 this is 512, and for SDXL it is "
+        "1024.",
+        higher="Finer detail is learned. Time and GPU memory grow with the number of pixels.",
+        lower="Steps are faster and need less GPU memory. Fine detail is lost.",
         unit="pixels",
         level="basic",
         place="dataset",
@@ -51,18 +54,25 @@ class DatasetSettings(Concern):
         label="Batch size",
         what="How many images are learned from at the same time.",
         why="Raise it if you have memory to spare. The run gets faster and calmer.",
+        higher="Each step learns from more images and is calmer. It needs more GPU memory, and an epoch has "
+        "fewer steps.",
+        lower="Each step learns from fewer images and needs less GPU memory. An epoch has more steps.",
         unit="images",
         level="basic",
         place="dataset",
         argument="train_batch_size",
         ge=1,
-        advice=Advice(1, 16, "Large batches need much memory."),
+        advice=Advice(1, 16, "Published recipes use 1 to 8. Large batches need much memory."),
     )
     enable_bucket: bool = described(
         True,  # sd-scripts: off, and then a larger image stops the run
         label="Keep the shape of images",
         what="Sorts wide, tall and square images into groups, called buckets. So little is cut off.",
         why="Leave it on.",
+        higher="Images keep their shape. Little is cut off.",
+        lower="All images get one shape, and more is cut off. The engine sd-scripts stops at an image that "
+        "is "
+        "larger.",
         place="dataset",
         argument="enable_bucket",
     )
@@ -70,7 +80,9 @@ class DatasetSettings(Concern):
         256,
         label="Smallest side",
         what="No bucket has a side shorter than this.",
-        why="Lower it for very wide or very tall images.",
+        why="Leave it at 256, as all recipes do. Lower it for very wide or very tall images.",
+        higher="Very long shapes are not used. More is cut off from long images.",
+        lower="Longer shapes may be used. Less is cut off from long images.",
         unit="pixels",
         level="expert",
         place="dataset",
@@ -81,7 +93,9 @@ class DatasetSettings(Concern):
         1024,
         label="Longest side",
         what="No bucket has a side longer than this.",
-        why="Raise it for very wide or very tall images.",
+        why="Take 1024 for SD 1.5 and 2048 for SDXL, as recipes do.",
+        higher="Longer shapes may be used. Less is cut off from long images.",
+        lower="Very long shapes are not used. More is cut off from long images.",
         unit="pixels",
         level="expert",
         place="dataset",
@@ -92,7 +106,9 @@ class DatasetSettings(Concern):
         64,
         label="Grid of bucket sizes",
         what="Each side of a bucket is a multiple of this number.",
-        why="Leave it at 64.",
+        why="Leave it at 64. This fits every base model.",
+        higher="There are fewer buckets with more images in each. A bit more is cut off.",
+        lower="There are more buckets, and less is cut off. Some may hold one image only.",
         unit="pixels",
         level="expert",
         place="dataset",
@@ -104,6 +120,9 @@ class DatasetSettings(Concern):
         label="Never enlarge images",
         what="Keeps small images at their own size. Large ones are still made smaller.",
         why="Turn it on if some images are much smaller than the training size.",
+        higher="Small images stay sharp. They get small buckets, and some may hold one image only.",
+        lower="Small images are made as large as the others. They may look soft, and the LoRA may learn "
+        "that.",
         place="dataset",
         argument="bucket_no_upscale",
     )
@@ -112,6 +131,8 @@ class DatasetSettings(Concern):
         label="Images held back for tests",
         what="This share of the images is not learned from. It is used to test the LoRA: 0.1 is 10 percent.",
         why="Use 0.1 from about 40 images on. With few images, you need all of them to learn.",
+        higher="More images are held back. The tests are more exact, but there is less to learn from.",
+        lower="Fewer images are held back. At 0 there are no tests.",
         unit="share from 0.0 to below 1.0",
         place="dataset",
         argument="validation_split",
@@ -123,6 +144,8 @@ class DatasetSettings(Concern):
         label="Seed of the tests",
         what="Decides which images are held back. If it is empty, the seed of the run is used.",
         why="Keep the same number when you want to compare runs.",
+        higher="A larger number is not better. Other images are held back.",
+        lower="A smaller number is not better. Other images are held back.",
         level="expert",
         place="dataset",
         argument="validation_seed",

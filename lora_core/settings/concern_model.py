@@ -32,6 +32,8 @@ class ModelSettings(Concern):
         label="VAE in full precision",
         what="Lets the VAE work with full numbers, also where the rest works with half.",
         why="Leave it on. Off saves a bit of memory, but some VAEs then fail.",
+        higher="The VAE works with full numbers. It needs a bit more memory, and every VAE works.",
+        lower="The VAE needs less memory. Some VAEs then give broken pictures.",
         level="expert",
         part="target",
     )
@@ -41,6 +43,8 @@ class ModelSettings(Concern):
         what="Trains for models that guess v, a mix of noise and picture. Most models guess the noise. "
         "A base model that says so itself is trained in this way even if this is off.",
         why="Turn it on only if the page of the base model says v-prediction.",
+        higher="The LoRA is trained to guess v.",
+        lower="The LoRA is trained to guess the noise, unless the base model itself says v.",
         level="expert",
         part="target",
     )
@@ -50,6 +54,9 @@ class ModelSettings(Concern):
         what="Changes the noise so that nothing of the picture is left at the last level. "
         "A base model that says so itself is trained in this way even if this is off.",
         why="Turn it on only if the page of the base model says zero terminal SNR.",
+        higher="The last noise level is noise alone. The LoRA can learn very dark and very bright pictures.",
+        lower="A little of the picture is left at the last noise level. The base model may still ask for "
+        "none.",
         level="expert",
         part="target",
     )

@@ -31,7 +31,9 @@ class SavingSettings(Concern):
         None,
         label="Save after this many epochs",
         what="Writes a LoRA file each time so many epochs are done. If it is empty, this is not done.",
-        why="Set it to 1 to try each epoch and keep the best.",
+        why="Set it to 1, as recipes do. You can then try each epoch and keep the best.",
+        higher="Fewer files are saved. There are fewer to choose from.",
+        lower="More files are saved. They take more space on the disk.",
         unit="epochs",
         ge=1,
     )
@@ -40,6 +42,8 @@ class SavingSettings(Concern):
         label="Save after this many steps",
         what="Writes a LoRA file each time so many steps are done. If it is empty, this is not done.",
         why="Use it for long epochs.",
+        higher="Fewer files are saved. There are fewer to choose from.",
+        lower="More files are saved. They take more space on the disk.",
         unit="steps",
         ge=1,
         advice=Advice(50, None, "Saving more often fills the disk."),
@@ -49,6 +53,8 @@ class SavingSettings(Concern):
         label="Epoch files to keep",
         what="Keeps so many of the newest epoch files and removes older ones. If it is empty, all are kept.",
         why="Set it if your disk is small.",
+        higher="More files are kept. They take more space on the disk.",
+        lower="Fewer files are kept. Those that are removed cannot be brought back.",
         unit="files",
         ge=1,
     )
@@ -57,6 +63,8 @@ class SavingSettings(Concern):
         label="How far back step files are kept",
         what="Removes step files that are older than this many steps. If it is empty, all are kept.",
         why="Set it if your disk is small.",
+        higher="More files are kept. They take more space on the disk.",
+        lower="Fewer files are kept. Those that are removed cannot be brought back.",
         unit="steps",
         ge=1,
     )
@@ -65,12 +73,41 @@ class SavingSettings(Concern):
         label="Save a state with each file",
         what="Keeps all that is needed to go on from this point, next to each saved file.",
         why="Turn it on for a long run. If the power fails, you lose only the time since the last save.",
+        higher="The run can go on from each saved file. States take much space on the disk.",
+        lower="Saves take less space. After a power cut, the run may have to start anew.",
+    )
+    save_last_n_epochs_state: int | None = described(
+        None,
+        label="Epoch states to keep",
+        what="Keeps so many of the newest states and removes older ones. If it is empty, the number of epoch "
+        "files counts.",
+        why="Set it to 2. A state is large, and only the last one is needed to go on.",
+        higher="More states stay on the disk.",
+        lower="Fewer states stay on the disk.",
+        unit="states",
+        level="expert",
+        only={"save_state": (True,)},
+        ge=1,
+    )
+    save_last_n_steps_state: int | None = described(
+        None,
+        label="How far back step states are kept",
+        what="Removes states that are older than this many steps. If it is empty, that for files counts.",
+        why="Set it if your disk is small.",
+        higher="More states stay on the disk.",
+        lower="Fewer states stay on the disk.",
+        unit="steps",
+        level="expert",
+        only={"save_state": (True,)},
+        ge=1,
     )
     save_state_on_train_end: bool = described(
         False,
         label="Save a state at the end",
         what="Keeps all that is needed to go on when the run is done.",
         why="Turn it on if you may want to train longer later.",
+        higher="You can train longer later. The state takes space on the disk.",
+        lower="No state is kept at the end. This saves space on the disk.",
     )
     resume: PathValue | None = described(
         None,
@@ -99,6 +136,8 @@ class SamplingSettings(Concern):
         label="Samples after this many epochs",
         what="Draws the samples each time so many epochs are done.",
         why="Set it to 1 to see how each epoch looks.",
+        higher="Samples come less often. The run takes less time.",
+        lower="Samples come more often. The run takes more time.",
         unit="epochs",
         ge=1,
     )
@@ -107,6 +146,8 @@ class SamplingSettings(Concern):
         label="Samples after this many steps",
         what="Draws the samples each time so many steps are done. It does nothing if epochs are set too.",
         why="Use it for long epochs. Each time costs a bit of time.",
+        higher="Samples come less often. The run takes less time.",
+        lower="Samples come more often. The run takes more time.",
         unit="steps",
         ge=1,
     )
@@ -115,6 +156,8 @@ class SamplingSettings(Concern):
         label="Samples before the first step",
         what="Draws the samples once before the run starts to learn.",
         why="Turn it on. With the first pictures you can see what has changed.",
+        higher="You see what the model draws before it learns. This takes a bit of time.",
+        lower="The first samples come when the run has learned for a while.",
     )
     sample_sampler: Literal[
         "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver", "dpmsolver++",
@@ -122,7 +165,8 @@ class SamplingSettings(Concern):
     ] = described(
         "ddim",
         label="Way to draw samples",
-        what="The method that draws the sample pictures. It does not change what is learned.",
+        what="The sampler, which is the method that draws the sample pictures. It changes nothing that is "
+        "learned.",
         why="Leave it as it is, or take the one that you use for your own pictures.",
         level="expert",
     )  # fmt: skip
@@ -136,6 +180,8 @@ class ValidationSettings(Concern):
         label="Test after this many epochs",
         what="Tests the LoRA on the images held back, each time so many epochs are done.",
         why="Leave it empty to test after each epoch. Raise it if the tests take too long.",
+        higher="Tests come less often. The run takes less time.",
+        lower="Tests come more often. The run takes more time.",
         unit="epochs",
         ge=1,
     )
@@ -144,6 +190,8 @@ class ValidationSettings(Concern):
         label="Test after this many steps",
         what="Tests the LoRA on the images held back, each time so many steps are done.",
         why="Use it for long epochs.",
+        higher="Tests come less often. The run takes less time.",
+        lower="Tests come more often. The run takes more time.",
         unit="steps",
         ge=1,
     )
@@ -152,6 +200,8 @@ class ValidationSettings(Concern):
         label="Longest test",
         what="Stops a test after this many batches. If it is empty, all images held back are used.",
         why="Set it if you hold back many images and the tests take too long.",
+        higher="A test uses more images. It is more exact and takes longer.",
+        lower="A test uses fewer images. It is faster and less exact.",
         unit="batches",
         ge=1,
     )
@@ -177,7 +227,8 @@ class MetadataSettings(Concern):
     metadata_trigger_phrase: str | None = described(
         None,
         label="Trigger word",
-        what="The word that calls what the LoRA has learned. It stands in the file for all to read.",
+        what="The word in a prompt that makes the LoRA draw what it has learned. It stands in the file for "
+        "all to read.",
         why="Choose a word that the base model does not know yet.",
         level="basic",
         part="target",

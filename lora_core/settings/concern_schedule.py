@@ -1,13 +1,14 @@
 """Settings of how long a run is, and how the learning rate moves through it.
 
-Covered: types, hard limits, starting values and help. What is not described here stands in
-`lr_scheduler_args` and goes to the schedule as it is. Not covered: what goes with what (see
-`lora_core.planning`) and what files look like (see `files.py`).
+Covered: types, hard limits, starting values and help. What only some schedules take beside that stands in
+`concern_schedule_own.py`; what is described nowhere stands in `lr_scheduler_args` and goes to the schedule as
+it is. Not covered: what goes with what (see `lora_core.planning`) and what files look like (see `files.py`).
 """
 
 from typing import Final, Literal, get_args
 
 from lora_core.settings._description import SD_SCRIPTS, Advice, Concern, described
+from lora_core.settings.concern_schedule_own import ScheduleArguments
 
 Scheduler = Literal[
     "constant",
@@ -26,8 +27,8 @@ Scheduler = Literal[
 _NOT_IN_SD_SCRIPTS: Final = ("rex",)
 
 
-class ScheduleSettings(Concern):
-    """How long a run is, and how the learning rate moves through it."""
+class CourseSettings(Concern):
+    """The course of the rate, and the length of the run."""
 
     lr_scheduler: Scheduler = described(
         "cosine",  # sd-scripts: constant
@@ -52,6 +53,8 @@ class ScheduleSettings(Concern):
         what="The rate grows from zero during this time. A whole number counts steps. "
         "A number with a point is a share of the run: 0.05 is 5 percent.",
         why="A short warm-up of 5 percent can make the start calmer.",
+        higher="The start is slower and calmer, and less of the run is left to learn in full.",
+        lower="The run learns in full sooner. With 0 it does so at once.",
         unit="steps, or a share from 0.0 to 1.0",
         ge=0,
     )
@@ -61,6 +64,9 @@ class ScheduleSettings(Concern):
         what="How long the rate falls at the end. It counts for warmup_stable_decay only. "
         "It is written like the warm-up.",
         why="A fifth of the run is a good start: 0.2.",
+        higher="The rate begins to fall earlier.",
+        lower="The rate stays high for longer. With 0 it does not fall.",
+        only={"lr_scheduler": ("warmup_stable_decay",)},
         unit="steps, or a share from 0.0 to 1.0",
         level="expert",
         ge=0,
@@ -70,6 +76,9 @@ class ScheduleSettings(Concern):
         label="Cycles of the rate",
         what="How often the rate falls and starts anew. It counts for courses with a cosine in them.",
         why="More cycles can help a long run out of a dead end.",
+        higher="The rate falls and starts anew more often.",
+        lower="The rate falls fewer times.",
+        only={"lr_scheduler": ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay")},
         unit="cycles",
         level="expert",
         ge=1,
@@ -80,6 +89,9 @@ class ScheduleSettings(Concern):
         label="Power of the fall",
         what="The shape of the fall for polynomial: 1 is a straight line, 2 falls faster at first.",
         why="Leave it at 1, unless a recipe names it.",
+        higher="The rate falls faster at first.",
+        lower="The rate stays high for longer and falls faster at the end.",
+        only={"lr_scheduler": ("polynomial",)},
         level="expert",
         gt=0,
         advice=Advice(0.5, 4, "1 and 2 are common."),
@@ -89,6 +101,9 @@ class ScheduleSettings(Concern):
         label="Time scale of inverse_sqrt",
         what="How slow the rate falls for inverse_sqrt. If it is empty, the steps of the warm-up are used.",
         why="Leave it empty, unless a recipe names it.",
+        higher="The rate falls more slowly.",
+        lower="The rate falls faster.",
+        only={"lr_scheduler": ("inverse_sqrt",)},
         unit="steps",
         level="expert",
         ge=1,
@@ -99,6 +114,9 @@ class ScheduleSettings(Concern):
         what="Where the fall ends, as a share of the learning rate: 0.1 is a tenth of it. It counts for "
         "cosine_with_min_lr, warmup_stable_decay and rex.",
         why="Set it if the last steps should still teach a little.",
+        higher="The last steps teach more.",
+        lower="The last steps teach less. At 0 the rate ends at zero.",
+        only={"lr_scheduler": ("cosine_with_min_lr", "warmup_stable_decay", "rex")},
         level="expert",
         ge=0,
         le=1,
@@ -108,6 +126,8 @@ class ScheduleSettings(Concern):
         label="Epochs",
         what="How often the run goes through all your images. If it is set, the number of steps is not used.",
         why="More epochs teach more, but too many make all pictures look the same.",
+        higher="The run is longer and teaches more.",
+        lower="The run is shorter and teaches less.",
         unit="epochs",
         level="basic",
         ge=1,
@@ -118,8 +138,14 @@ class ScheduleSettings(Concern):
         label="Steps",
         what="How many steps the run takes. It counts only while no number of epochs is set.",
         why="Use it if you think in steps. In most cases 500 to 3000 steps are enough.",
+        higher="The run is longer and teaches more.",
+        lower="The run is shorter and teaches less.",
         unit="steps",
         level="basic",
         ge=1,
         advice=Advice(200, 10000, "Fewer steps teach little. More cost time and can spoil the LoRA."),
     )
+
+
+class ScheduleSettings(ScheduleArguments, CourseSettings):
+    """How long a run is, and how the learning rate moves through it."""

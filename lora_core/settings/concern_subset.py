@@ -12,8 +12,8 @@ from pydantic import Field
 from lora_core.settings._description import Advice, Concern, PathValue, described
 
 
-class SubsetSettings(Concern):
-    """One folder of images."""
+class FolderSettings(Concern):
+    """One folder of images, as far as both engines have it."""
 
     image_dir: PathValue = described(
         ...,
@@ -29,6 +29,8 @@ class SubsetSettings(Concern):
         label="Repeats",
         what="How often each image of this folder is used in one epoch.",
         why="Raise it for a small folder, so that it counts as much as a large one.",
+        higher="The images of this folder count more. An epoch takes longer.",
+        lower="The images of this folder count less. An epoch is shorter.",
         unit="times",
         level="basic",
         place="subset",
@@ -42,6 +44,8 @@ class SubsetSettings(Concern):
         what="The images of this folder show the class, such as any dog, not your own dog. "
         "They are used as often as all others.",
         why="Turn it on for such a folder if the model forgets what a normal dog looks like.",
+        higher="These images show what the model should keep.",
+        lower="These images show what the LoRA should learn.",
         place="subset",
         part="target",
     )
@@ -83,6 +87,8 @@ class SubsetSettings(Concern):
         label="Shuffle the tags",
         what="Puts the tags of a caption in a new order each time it is used.",
         why="Turn it on for captions made of tags. Leave it off for whole sentences.",
+        higher="The LoRA learns that the order of tags means nothing.",
+        lower="Tags stay in the order of the file.",
         place="subset",
         argument="shuffle_caption",
     )
@@ -90,7 +96,9 @@ class SubsetSettings(Concern):
         0,
         label="Tags that stay in front",
         what="So many tags at the start of a caption keep their place when tags are shuffled.",
-        why="Set it to 1 if each caption starts with your trigger word.",
+        why="Set it to 1 if each caption starts with your trigger word, as recipes do.",
+        higher="More tags keep their place.",
+        lower="Fewer tags keep their place. At 0 all are shuffled.",
         unit="tags",
         place="subset",
         argument="keep_tokens",
@@ -128,6 +136,8 @@ class SubsetSettings(Concern):
         label="Pick from choices in captions",
         what="Of {red|blue} one word is picked at each use, and of a file with more lines one line.",
         why="Turn it on if you wrote such captions.",
+        higher="Captions change from use to use.",
+        lower="Only the first line of a file is read. Curly brackets are plain text.",
         level="expert",
         place="subset",
         argument="enable_wildcard",
@@ -137,6 +147,8 @@ class SubsetSettings(Concern):
         label="Share of uses with no caption",
         what="In this share of uses an image is learned without its caption: 0.1 is 10 percent.",
         why="Use 0.05 to 0.1 for a style. It then also shows when a prompt does not ask for it.",
+        higher="More is learned with no words. The LoRA then also shows when a prompt does not ask for it.",
+        lower="More is learned with words. At 0 each use has its caption.",
         unit="share from 0.0 to 1.0",
         place="subset",
         argument="caption_dropout_rate",
@@ -149,6 +161,8 @@ class SubsetSettings(Concern):
         label="Epochs with no captions",
         what="In each epoch whose number can be divided by this one, no captions are used. 0 means never.",
         why="Leave it at 0.",
+        higher="Epochs with no captions come less often.",
+        lower="Epochs with no captions come more often. At 1 no caption is ever used. At 0 all are used.",
         unit="epochs",
         level="expert",
         place="subset",
@@ -160,6 +174,8 @@ class SubsetSettings(Concern):
         label="Share of tags that are left out",
         what="Each tag is left out in this share of uses. Tags that stay in front are kept.",
         why="Use 0.1 if the LoRA only works with all tags of a caption at once.",
+        higher="More tags are left out. Each tag then needs the others less.",
+        lower="Fewer tags are left out. At 0 all are used.",
         unit="share from 0.0 to 1.0",
         place="subset",
         argument="caption_tag_dropout_rate",
@@ -172,6 +188,8 @@ class SubsetSettings(Concern):
         label="Tags at the start of the run",
         what="The run starts with so many tags of each caption, if the number of tags grows.",
         why="Leave it at 1.",
+        higher="The run starts with more tags.",
+        lower="The run starts with fewer tags.",
         unit="tags",
         level="expert",
         place="subset",
@@ -183,6 +201,8 @@ class SubsetSettings(Concern):
         label="Steps until all tags are used",
         what="The number of tags grows up to this step. Below 1 it is a share of the run. 0 means at once.",
         why="Leave it at 0.",
+        higher="It takes longer until all tags are used.",
+        lower="All tags are used sooner. At 0 they are used from the first step on.",
         unit="steps, or a share of the run",
         level="expert",
         place="subset",
@@ -194,6 +214,8 @@ class SubsetSettings(Concern):
         label="Mirror half of the images",
         what="At each use an image is mirrored, left to right, half of the time.",
         why="Turn it on with few images. Leave it off for text, logos and faces that are not even.",
+        higher="Few images teach more. Letters, and marks on one side, come out wrong.",
+        lower="Images are used as they are.",
         place="subset",
         argument="flip_aug",
     )
@@ -202,6 +224,8 @@ class SubsetSettings(Concern):
         label="Cut images at a random place",
         what="What does not fit is cut off at a new place each time, not the same at all sides.",
         why="Leave it off. Images can then be made ready once, before the first step.",
+        higher="More parts of an image are seen. Heads or feet may be cut off.",
+        lower="The same is cut off at both sides. The middle of an image stays.",
         level="expert",
         place="subset",
         argument="random_crop",
@@ -211,15 +235,19 @@ class SubsetSettings(Concern):
         label="Change colors a little",
         what="In a third of uses, the colors or the brightness are changed a little.",
         why="Leave it off. It is slow, and the LoRA may learn wrong colors.",
+        higher="Colors vary a little. Each step is slower.",
+        lower="Colors are learned as they are.",
         level="expert",
         place="subset",
         argument="color_aug",
     )
     alpha_mask: bool = described(
         False,
-        label="Learn only what is not clear",
+        label="Leave see-through parts out",
         what="Parts of an image that one can see through are not learned.",
         why="Turn it on if you cut out what is to be learned and saved it as png.",
+        higher="Only what one cannot see through is learned.",
+        lower="The whole image is learned, see-through parts too.",
         place="subset",
         argument="alpha_mask",
     )

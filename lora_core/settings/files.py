@@ -18,17 +18,26 @@ from typing import Any, Final
 
 from lora_core.errors import SettingsError
 from lora_core.settings import known
+from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._read import ConfigValues, Reading, read_config, read_dataset
 from lora_core.settings._toml import parse, read_text, write_lines, write_value
 from lora_core.settings._values import checked
-from lora_core.settings.run import RunConfig, catalogue, concerns, placed_values, with_values
+from lora_core.settings.run import (
+    RunConfig,
+    arguments_of,
+    catalogue,
+    concerns,
+    further_arguments,
+    placed_values,
+    value_in,
+    with_values,
+)
 
 CONFIG_NAME: Final = "config.toml"
 DATASET_NAME: Final = "dataset.toml"
 PROMPTS_NAME: Final = "sample_prompts.txt"
 
 _HEADER: Final = "# Settings of a LoRA training run. sd-scripts reads this file as it is.\n"
-_LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
 _NOT_BESIDE_MASKS: Final = frozenset({"is_reg", "alpha_mask"})
 
 
@@ -115,6 +124,7 @@ def _own_starting_values(values: ConfigValues) -> list[str]:
         f"{s.key} = {write_value(s.default)} (sd-scripts: {_or_unset(arguments[s.key][1])})"
         for s in catalogue()
         if s.place == "argument" and s.default is not None and s.key not in values.of(s.concern)
+        if acts(s, values.value_of)
         if s.default not in {arguments[s.key][1], checked(s, arguments[s.key][1]).value}
     ]
     return (
@@ -129,26 +139,24 @@ def _or_unset(value: Any) -> str:
 def dump_config(run: RunConfig) -> str:
     """`config.toml`: flat, every value written, grouped by comments. It names `dataset.toml` beside it.
 
+    What belongs to another optimizer, schedule or network than the chosen one is left out.
     Prompts given as lines are written as a list, which the built-in engine reads and sd-scripts
     does not; `run_files` puts them into a file of their own.
     """
     groups: dict[str, dict[str, Any]] = {}
-    lists: dict[str, list[str]] = {name: [] for name in _LISTS}
+    value_of = value_in(run)
     for placed in placed_values(run):
         s, value = placed.setting, placed.value
-        if value is None or s.place in {"dataset", "subset"}:
-            continue
-        if s.place == "network_args" and value == s.default:
-            continue  # LyCORIS takes some texts for "yes" by being there, `False` too
-        if s.place == "argument":
+        # An argument that does nothing here and was set all the same is kept: nothing of a file is lost.
+        if s.place == "argument" and value is not None and (value != s.default or acts(s, value_of)):
             groups.setdefault(s.concern, {})[s.key] = value
-        else:
-            # sd-scripts hands network_args on as text and reads the others as Python.
-            text = str(value) if s.place == "network_args" else repr(value)
-            lists[s.place].append(f"{s.key}={text}")
-    rest = dict(run.other)
-    for name, concern in zip(_LISTS, ("network", "optimizer", "schedule"), strict=True):
-        if items := [*lists[name], *rest.pop(name, [])]:
+    rest = {key: value for key, value in run.other.items() if key not in LISTS}
+    for name, concern in zip(LISTS, ("network", "optimizer", "schedule"), strict=True):
+        # sd-scripts hands network_args on as text and reads the others as Python. What is not changed is
+        # left out: LyCORIS takes some texts for "yes" by being there, `False` too.
+        written = str if name == "network_args" else repr
+        items = [f"{key}={written(value)}" for key, value in arguments_of(run, name).items()]
+        if items := [*items, *further_arguments(run, name)]:
             groups.setdefault(concern, {})[name] = items
     # The engine reads modelspec.resolution from the argument alone.
     width, height = run.dataset.datasets[0].resolution

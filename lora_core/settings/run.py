@@ -14,11 +14,15 @@ from pydantic import Field
 
 from lora_core.errors import Problem, SettingsError
 from lora_core.settings._description import Concern, Setting, settings_of
+from lora_core.settings._owners import ValueOf, acts
 from lora_core.settings._values import checked
+from lora_core.settings.concern_continuing import ContinuingSettings
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
 from lora_core.settings.concern_network import NetworkSettings
+from lora_core.settings.concern_notes import NotesSettings
 from lora_core.settings.concern_optimizer import OptimizerSettings
 from lora_core.settings.concern_output import (
     MetadataSettings,
@@ -27,7 +31,7 @@ from lora_core.settings.concern_output import (
     ValidationSettings,
 )
 from lora_core.settings.concern_schedule import ScheduleSettings
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_speed import SpeedSettings
 from lora_core.settings.concern_text import TextSettings
 from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
 
@@ -46,6 +50,9 @@ class Recipe(Concern):
     sampling: SamplingSettings = SamplingSettings()
     validation: ValidationSettings = ValidationSettings()
     metadata: MetadataSettings = MetadataSettings()
+    speed: SpeedSettings = SpeedSettings()
+    continuing: ContinuingSettings = ContinuingSettings()
+    notes: NotesSettings = NotesSettings()
 
 
 class RunConfig(Recipe):
@@ -106,6 +113,9 @@ _CONCERNS: Final[Mapping[str, type[Concern]]] = {
     "sampling": SamplingSettings,
     "validation": ValidationSettings,
     "metadata": MetadataSettings,
+    "speed": SpeedSettings,
+    "continuing": ContinuingSettings,
+    "notes": NotesSettings,
     "datasets": DatasetSettings,
     "subsets": SubsetSettings,
 }
@@ -160,6 +170,38 @@ def placed_values(run: RunConfig) -> Iterator[Placed]:
             else:
                 for index, subset in enumerate(dataset.subsets):
                     yield Placed(s, getattr(subset, s.key), number, index)
+
+
+def value_in(run: RunConfig) -> ValueOf:
+    """The value of each setting in `run` by its key; of a dataset setting, that of the first folder."""
+
+    def value_of(key: str) -> Any:
+        s = setting(key)
+        dataset = run.dataset.datasets[0]
+        if s.place in {"dataset", "subset"}:
+            return getattr(dataset if s.place == "dataset" else dataset.subsets[0], key)
+        return getattr(getattr(run, s.concern), key)
+
+    return value_of
+
+
+def arguments_of(run: RunConfig, place: str) -> dict[str, Any]:
+    """What a run changes in one of the `key=value` lists, as far as the chosen type owns it.
+
+    A value that is the starting value is left out: it is the optimizer's, schedule's or network's own.
+    """
+    value_of = value_in(run)
+    return {
+        s.key: value_of(s.key)
+        for s in catalogue()
+        if s.place == place and value_of(s.key) != s.default and acts(s, value_of)
+    }
+
+
+def further_arguments(run: RunConfig, place: str) -> list[str]:
+    """The rest of that list, as it stood in the file; a key that a setting gives stands there once only."""
+    given = arguments_of(run, place)
+    return [item for item in run.other.get(place, ()) if item.partition("=")[0].strip() not in given]
 
 
 def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:

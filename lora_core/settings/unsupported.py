@@ -10,10 +10,10 @@ from typing import Any
 from lora_core.errors import Problem
 from lora_core.settings import known
 from lora_core.settings._description import SD_SCRIPTS
+from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._values import shown
-from lora_core.settings.run import RunConfig, placed_values
+from lora_core.settings.run import RunConfig, catalogue, placed_values, value_in
 
-_LISTS = frozenset({"network_args", "optimizer_args", "lr_scheduler_args"})
 _HANDED_ON = frozenset({"optimizer_args", "lr_scheduler_args"})
 """Lists whose further entries every engine hands to the optimizer or schedule, which know them."""
 
@@ -21,18 +21,24 @@ _HANDED_ON = frozenset({"optimizer_args", "lr_scheduler_args"})
 def unsupported(run: RunConfig, engine: str) -> list[Problem]:
     """Every setting of `run` that `engine` lacks; empty when it can do all of them."""
     problems = []
+    value_of = value_in(run)
     for placed in placed_values(run):
         s, value = placed.setting, placed.value
-        if engine not in s.engines and value != s.default:
-            problems.append(_missing(s.key, engine))
+        if not acts(s, value_of):  # what does nothing anyway is told by `ignored.idle`
+            continue
+        if engine not in s.engines and value != s.default and s.key not in known.CHANGES_NO_RESULT:
+            problems.append(_missing(s.key, engine, {s.key: s.default}))
         allowed = s.choices_for(engine)
         if allowed and value is not None and value not in allowed:
             listed = " or ".join(str(choice).lower() if choice is True else str(choice) for choice in allowed)
+            instead = s.default if s.default in allowed else allowed[0]
             problems.append(
                 Problem(
                     setting=s.key,
                     what=f"{_name(engine)} does not take {shown(value)} here; {_other(engine)} has it.",
                     fix=f"Set {s.key} to {listed}.",
+                    mend={s.key: instead},
+                    mend_label=f"Set {s.key} to {str(instead).lower() if instead is True else instead}",
                 )
             )
     if engine != SD_SCRIPTS:
@@ -44,8 +50,11 @@ def _other_keys(run: RunConfig) -> Iterator[str]:
     for key, value in run.other.items():
         if key in _HANDED_ON:
             continue
-        if key in _LISTS:
-            yield from (f"{key}: {item.partition('=')[0].strip()}" for item in value)
+        if key in LISTS:
+            names = [item.partition("=")[0].strip() for item in value]
+            # A described setting stands here only where it does nothing: see `ignored.idle`.
+            here = {s.key for s in catalogue() if s.place == key}
+            yield from (f"{key}: {name}" for name in names if name not in here)
         elif not known.has_no_effect("arguments", key, value):
             yield key
     for dataset in run.dataset.datasets:
@@ -58,11 +67,13 @@ def _acting(table: known.Table, other: Mapping[str, Any]) -> Iterator[str]:
     return (key for key, value in other.items() if not known.has_no_effect(table, key, value))
 
 
-def _missing(key: str, engine: str) -> Problem:
+def _missing(key: str, engine: str, mend: Mapping[str, Any] | None = None) -> Problem:
     return Problem(
         setting=key,
         what=f"The setting {key} is not in {_name(engine)[0].lower()}{_name(engine)[1:]}; sd-scripts has it.",
         fix=f"Leave {key} out.",
+        mend=mend or {},
+        mend_label=f"Leave {key} out" if mend else "",
     )
 
 

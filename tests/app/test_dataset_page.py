@@ -74,6 +74,7 @@ def test_an_empty_page_asks_for_pictures_with_one_main_button(open_page: Open) -
     [
         ("", "No folder or zip is named"),
         ("pictures", "only a part of a name"),
+        ("~nobody-of-this-name/pictures", "only a part of a name"),
         ("/none/here", "There is no folder"),
     ],
 )

@@ -38,3 +38,18 @@ def test_a_mistake_of_ours_is_told_calmly_with_its_details_in_a_closed_box() -> 
     assert "ZeroDivisionError" not in told.value
     assert app.expander[0].label == feedback.DETAILS
     assert "on purpose" in app.expander[0].code[0].value
+
+
+def test_names_in_messages_and_problems_are_shown_as_they_are() -> None:
+    def script() -> None:
+        from lora_core.errors import Problem
+        from ui import feedback
+
+        feedback.problem("my_cat_v2 failed", why="![x](http://a.example/p.png)", fix="*Rename* it.")
+        feedback.care("", title="a_b_c", lines=["[one](x)", "# two"])
+        feedback.problem_list([Problem(setting="", what="There is no folder my_cat_v2.", fix="Make it.")])
+
+    app = AppTest.from_function(script).run()
+    assert app.error[0].value == r"!\[x\](http\://a.example/p.png) \*Rename\* it."
+    assert app.warning[0].value == "- \\[one\\](x)\n- \\# two"
+    assert app.warning[1].value == r"- There is no folder my\_cat\_v2. Make it."

@@ -1,12 +1,15 @@
 """Home: where am I, what is happening now, what is the next step."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import made_runs as made
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lora_core import jobs
 from lora_core.workspace import Workspace
+from ui import demo_run
 
 Open = Callable[..., AppTest]
 
@@ -55,3 +58,13 @@ def test_a_workspace_that_cannot_be_used_is_told_with_what_to_do(
     monkeypatch.setenv("LORA_WORKSPACE", str(in_the_way / "workspace"))
     (error,) = open_page().error
     assert "Choose another folder" in error.value
+
+
+def test_two_presses_at_the_same_moment_start_one_demo(ws: Workspace) -> None:
+    with ThreadPoolExecutor() as pool:  # a tab has a thread
+        ids = set(pool.map(lambda _: demo_run.start(ws), range(3)))
+    try:
+        assert len(ids) == len(jobs.jobs(ws)) == 1
+    finally:
+        for started in ids:
+            jobs.stop(ws, started, force=True)

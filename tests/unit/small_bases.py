@@ -29,3 +29,16 @@ def sd1_folder(folder: Path) -> Path:
     ):
         save_file({"w": np.ones(8, np.float32)}, folder / part / f"{name}.safetensors")
     return folder
+
+
+def sdxl_folder(folder: Path) -> Path:
+    """The files of an SDXL folder."""
+    sd1_folder(folder)
+    write(
+        folder / "model_index.json",
+        {"_class_name": "StableDiffusionXLPipeline", "text_encoder": ["transformers", "CLIPTextModel"]},
+    )
+    write(folder / "text_encoder_2" / "config.json", {})
+    write(folder / "tokenizer_2" / "tokenizer.json", {})
+    save_file({"w": np.ones(8, np.float32)}, folder / "text_encoder_2" / "model.safetensors")
+    return folder

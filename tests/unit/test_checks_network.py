@@ -73,13 +73,6 @@ def test_networks_that_can_be_trained_have_no_problem(values: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("values", "key"),
     [
-        ({"algo": "loha"}, "algo"),
-        ({"dora_wd": True}, "dora_wd"),
-        ({"factor": 4}, "factor"),
-        ({**LYCORIS, "algo": "loha", "factor": 4}, "factor"),
-        ({**LYCORIS, "wd_on_output": False}, "wd_on_output"),
-        ({**LYCORIS, "block_dims": ",".join(["4"] * 25)}, "block_dims"),
-        ({**LYCORIS, "up_lr_weight": "sine"}, "up_lr_weight"),
         ({**LYCORIS, "algo": "loha", "network_dropout": 0.1}, "network_dropout"),
         ({**LYCORIS, "dora_wd": True, "network_dropout": 0.1}, "network_dropout"),
         ({**LYCORIS, "algo": "lokr", "rank_dropout": 0.1}, "rank_dropout"),

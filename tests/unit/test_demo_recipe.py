@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_core.demo import SAMPLE_PROMPTS, TRIGGER, create_demo
+from lora_core.demo import SAMPLE_PROMPTS, TRIGGER, create_demo, recipe
 from lora_core.engines import get
+from lora_core.errors import DiskFullError
 from lora_core.settings import BUILT_IN, differences, load_run, prompt_lines, run_files
 from lora_core.workspace import Workspace
 
@@ -20,6 +21,32 @@ def test_the_demo_dataset_lands_in_the_workspace(workspace: Workspace) -> None:
     folders = [subset.image_dir for dataset in run.dataset.datasets for subset in dataset.subsets]
     assert [len(list(folder.glob("*.png"))) for folder in folders] == [16, 120]
     assert {folder.parent for folder in folders} == {workspace.datasets / "demo"}
+
+
+def test_a_full_disk_leaves_nothing_of_the_demo(small_disk: Path) -> None:
+    workspace = Workspace.open(small_disk)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_700_000))
+    with pytest.raises(DiskFullError, match="disk is full"):
+        create_demo(workspace)
+    assert list(workspace.datasets.iterdir()) == []
+    ballast.unlink()
+    create_demo(workspace)
+    assert [path.name for path in workspace.datasets.iterdir()] == ["demo"]
+
+
+def test_two_that_draw_the_demo_at_once_get_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = recipe.write_dataset
+
+    def another_is_quicker(folder: Path) -> None:
+        drawn(folder)
+        drawn(workspace.datasets / "demo")
+
+    monkeypatch.setattr(recipe, "write_dataset", another_is_quicker)
+    create_demo(workspace)
+    assert [path.name for path in workspace.datasets.iterdir()] == ["demo"]
 
 
 def test_captions_that_a_user_changed_are_kept(workspace: Workspace) -> None:

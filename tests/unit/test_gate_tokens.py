@@ -208,3 +208,20 @@ def test_an_unwritable_workspace_still_gets_a_gate(
     (middleware,) = gate.gate_middleware({"LORA_WORKSPACE": str(tmp_path / "file")})
     assert len(middleware.kwargs["access"].token) == 43
     assert "could not be made" in capsys.readouterr().err
+
+
+def test_what_opens_the_browser_is_right_once_and_for_two_minutes() -> None:
+    access = tokens.Access("right-token", b"k" * 32)
+    once = access.new_once(1000.0)
+    assert access.token not in once
+    assert not access.use_once(once, 1000.0 + tokens.ONCE_LIFE_S)
+    assert not access.use_once(once.replace("once.1000", "once.1001"), 1001.0)
+    assert not tokens.Access("another-token", b"k" * 32).use_once(once, 1001.0)
+    assert access.use_once(once, 1001.0)
+    assert not access.use_once(once, 1002.0)
+
+
+def test_a_short_token_is_told_beside_the_link(tmp_path: Path) -> None:
+    answer = _link(tmp_path, LORA_TOKEN="short-one")
+    assert answer.stdout.endswith("/?token=short-one\n")
+    assert "harder to guess" in answer.stderr

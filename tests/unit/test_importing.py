@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -496,20 +496,6 @@ def test_a_source_larger_than_the_disk_is_refused_before_anything_is_copied(
     with pytest.raises(DiskFullError, match="Nothing was copied"):
         import_dataset(workspace, photos, "pets")
     assert left_behind(workspace) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        pytest.skip("a small disk can be made by root on Linux only")
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    done = subprocess.run(mount, check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip(f"no small disk could be made here: {done.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_disk_that_fills_up_on_the_way_is_left_as_it_was(

@@ -88,7 +88,7 @@ def test_settings_of_sd_scripts_are_taken_and_windows_paths_survive() -> None:
     assert found.values["betas"] == (0.9, 0.99)
     assert found.values["text_encoder_lr"] == (5e-5,)
     assert "d_coef=2" in found.other.get("optimizer_args", ["d_coef=2"])
-    assert found.other["full_bf16"] is True
+    assert found.values["full_bf16"] is True
     assert "text" in reasons(found, "translated")["training.unet_lr"]
     assert reasons(found, "not_understood") == {
         "training.lr_warmup_ratio": "There is no such key. Is it lr_warmup_steps?"

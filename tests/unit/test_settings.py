@@ -44,6 +44,11 @@ def a_run() -> RunConfig:
     )
 
 
+def run_for(s: Setting) -> RunConfig:
+    """A run in which the setting acts: whatever owns it is chosen."""
+    return with_values(a_run(), {key: values[0] for key, values in s.only.items()})
+
+
 def another_value(s: Setting) -> Any:
     """A value of the setting's kind that is not its starting value and that an engine can tell apart."""
     if s.kind == "choice":
@@ -51,7 +56,7 @@ def another_value(s: Setting) -> Any:
     if s.kind == "whole":
         return int(s.default or s.ge or 1) + 1
     if s.kind == "number":
-        return (s.default or 0.25) * 0.5 + 0.0625
+        return 1.5 if s.gt == 1 else (s.default or 0.25) * 0.5 + 0.0625
     return {
         "flag": not s.default,
         "steps_or_share": 0.0625,
@@ -71,16 +76,16 @@ def of_key(run: RunConfig, key: str) -> list[Placed]:
 
 @EVERY
 def test_a_changed_setting_arrives_through_the_files_at_its_place_and_nowhere_else(s: Setting) -> None:
-    changed = with_values(a_run(), {s.key: another_value(s)})
+    changed = with_values(run_for(s), {s.key: another_value(s)})
     arrived = loads_run(dump_config(changed), dump_dataset(changed))
     assert arrived == changed
     assert {repr(placed.value) for placed in of_key(arrived, s.key)} == {repr(another_value(s))}
-    assert {difference.setting.key for difference in differences(a_run(), arrived)} == {s.key}
+    assert {difference.setting.key for difference in differences(run_for(s), arrived)} == {s.key}
 
 
 @EVERY
 def test_a_setting_is_written_where_its_description_says(s: Setting) -> None:
-    run = with_values(a_run(), {s.key: another_value(s)})
+    run = with_values(run_for(s), {s.key: another_value(s)})
     config, dataset = dump_config(run), dump_dataset(run)
     if s.place == "argument":
         assert f"\n{s.key} = " in config
@@ -218,7 +223,7 @@ def test_a_run_within_the_built_in_engine_has_nothing_unsupported() -> None:
 )
 def test_a_choice_that_an_engine_lacks_is_named_with_those_it_has(s: Setting, engine: str) -> None:
     lacking = next(choice for choice in s.choices if choice not in s.engine_choices[engine])
-    (problem,) = unsupported(with_values(a_run(), {s.key: lacking}), engine)
+    (problem,) = unsupported(with_values(run_for(s), {s.key: lacking}), engine)
     assert problem.setting == s.key
     assert all(str(choice) in problem.fix for choice in s.engine_choices[engine])
 
@@ -232,3 +237,12 @@ def test_the_optimizer_name_is_taken_without_regard_to_case_as_sd_scripts_does()
     ):
         assert with_values(a_run(), {"optimizer_type": typed}).optimizer.optimizer_type == name
     assert with_values(a_run(), {"optimizer_type": "nadam"}).optimizer.optimizer_type == "nadam"
+
+
+@pytest.mark.parametrize("key", ["pretrained_model_name_or_path", "image_dir", "vae", "network_weights"])
+@pytest.mark.parametrize("path", ["/pictures/" + "ä" * 128, "a\0b"])
+def test_a_path_that_no_file_system_has_is_a_problem_and_no_crash(key: str, path: str) -> None:
+    found = checked(setting(key), path)
+    assert found.problem is not None
+    assert "at most 255 bytes" in found.problem.what
+    assert checked(setting(key), "/pictures/" + "ä" * 127).problem is None

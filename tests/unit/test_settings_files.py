@@ -101,17 +101,29 @@ def test_changes_count_in_place_of_the_files_and_may_fill_what_is_missing(tmp_pa
 
 
 def test_a_key_that_only_sd_scripts_has_is_kept_and_named_for_the_built_in_engine() -> None:
-    text = MODEL + 'full_bf16 = true\noptimizer_args = ["d_coef=2"]\nnetwork_args = ["unit=4"]\nv2 = true\n'
+    text = (
+        MODEL
+        + 'full_bf16 = true\noptimizer_args = ["d_coef=2"]\nnetwork_args = ["enable_conv=True"]\nv2 = true\n'
+    )
     run = loads_run(text, IMAGES + 'custom_attributes = {a = "b"}\n')
     again = loads_run(dump_config(run), dump_dataset(run))
     assert again == run
     assert {problem.setting for problem in unsupported(again, BUILT_IN)} == {
         "full_bf16",
         "v2",
-        "network_args: unit",
+        "network_args: enable_conv",
         "custom_attributes",
     }
     assert unsupported(again, "sd-scripts") == []
+
+
+def test_what_would_end_a_run_before_it_learns_and_keys_of_services_are_read_over(tmp_path: Path) -> None:
+    config = MODEL + 'output_config = true\ndebug_dataset = true\nwandb_api_key = "secret"\n'
+    loaded = read_run(write(tmp_path, config + 'train_data_dir = "/elsewhere"\n'))
+    assert loaded.run.other == {}
+    assert "secret" not in dump_config(loaded.run)
+    for key in ("output_config", "debug_dataset", "wandb_api_key", "train_data_dir"):
+        assert any(note.startswith(f"{key} is not used: ") for note in loaded.notes)
 
 
 VALUES = {
@@ -296,11 +308,12 @@ def test_beside_a_folder_of_masks_nothing_is_written_that_sd_scripts_does_not_kn
 
 
 def test_arguments_of_an_optimizer_are_kept_whatever_their_shape() -> None:
-    text = MODEL + 'optimizer_args = ["betas=(0.9,0.99,0.999)", "weight_decay=0.04", "d_coef=2.0"]\n'
+    text = MODEL + 'optimizer_type = "Adafactor"\n'
+    text += 'optimizer_args = ["eps=(1e-30,1e-3)", "weight_decay=0.04", "d_coef=2.0"]\n'
     run = loads_run(text, IMAGES)
     assert run.optimizer.weight_decay == 0.04
-    assert run.optimizer.betas is None
-    assert run.other["optimizer_args"] == ["betas=(0.9,0.99,0.999)", "d_coef=2.0"]
+    assert run.optimizer.eps is None
+    assert run.other["optimizer_args"] == ["eps=(1e-30,1e-3)", "d_coef=2.0"]
     assert unsupported(run, BUILT_IN) == []
     assert loads_run(dump_config(run), dump_dataset(run)) == run
 

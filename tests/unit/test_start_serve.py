@@ -344,6 +344,32 @@ def test_link_shows_the_same_link_alone(started: tuple[Start, str]) -> None:
     assert start.run("--link").stdout == f"{link}\n"
 
 
+def test_link_finds_the_running_app_at_another_port(started: tuple[Start, str]) -> None:
+    start, link = started
+    assert start.run("--link", "--port", str(free_port())).stdout == f"{link}\n"
+
+
+def test_the_browser_is_opened_without_the_token_in_its_command_line(
+    started: tuple[Start, str], tmp_path: Path
+) -> None:
+    start, link = started
+    seen, browser = tmp_path / "seen", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {seen}\n', "utf-8")
+    browser.chmod(0o755)
+    subprocess.run(
+        [part for part in start.command() if part != "--no-browser"],
+        capture_output=True,
+        check=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith("SSH_")}
+        | {"BROWSER": str(browser), "DISPLAY": ":0"},
+    )
+    opened = seen.read_text("utf-8").strip()
+    assert link.partition("token=")[2] not in opened
+    first, second = ask(opened), ask(opened)
+    assert (first.status, second.status) == (303, 401)
+    assert first.getheader("Set-Cookie")
+
+
 def test_a_port_taken_by_the_app_with_another_workspace_is_an_error_with_a_way_out(
     started: tuple[Start, str],
 ) -> None:

@@ -6,6 +6,7 @@ many CPU threads work. Not covered: several GPUs, which would need pictures to b
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,9 @@ from torch import nn
 
 from lora_core.errors import Problem
 from lora_core.settings import RunConfig
+
+if sys.platform != "win32":
+    import resource
 
 THREADS_VARIABLE: Final = "LORA_THREADS"
 _SMALL_MODEL: Final = 20_000_000
@@ -64,7 +68,7 @@ def device_problems(run: RunConfig) -> list[Problem]:
         what = "Weights in 8 bits need a GPU with CUDA, and this machine has none that torch can use."
         found.append(Problem(setting="fp8_base", what=what, fix="Turn fp8_base off."))
     if precision.mixed_precision == "bf16" and not _has_bf16():
-        what = "This machine has no bf16 of its own. It takes less memory here, but it is not faster."
+        what = "This machine has no bf16 of its own. Each step takes many times longer, in less memory."
         fix = "Set mixed_precision to no, unless memory is short."
         found.append(Problem(setting="mixed_precision", what=what, fix=fix, severity="advice"))
     return found
@@ -97,3 +101,20 @@ def memory_mib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / _MIB
     return float(psutil.Process().memory_info().rss) / _MIB
+
+
+def peak_gpu_mib(device: torch.device) -> float | None:
+    """Most GPU memory that torch has taken from the card so far; None where it cannot tell.
+
+    What it took is more than what tensors used: the rest is kept for later and is there for nobody else.
+    """
+    return torch.cuda.max_memory_reserved(device) / _MIB if device.type == "cuda" else None
+
+
+def peak_ram_mib() -> float | None:
+    """Most memory that this process had at any time; None where the system does not tell."""
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / _MIB
+    # Linux counts in KiB, macOS in bytes. A process that was forked begins with its parent's peak.
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(most) / (_MIB if sys.platform == "darwin" else 1024)

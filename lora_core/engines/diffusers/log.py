@@ -1,8 +1,8 @@
 """What a run leaves for curves: `progress.jsonl` and TensorBoard scalars.
 
 `progress.jsonl` is the truth. Each line is one object with a `kind`: `start` (always the first
-line: `total`, `steps_per_epoch`, `resumed_from`), `step`, `validation`, `epoch`. Numbers are
-written so that the float32 they came from is read back to the last bit.
+line: `total`, `steps_per_epoch`, `resumed_from`), `step`, `validation`, `epoch`, and at the end of each
+attempt `peak`. Numbers are written so that the float32 they came from is read back to the last bit.
 
 A resumed run has one curve: records after the step it goes on from are dropped, and TensorBoard's
 file is written anew from those that are left.
@@ -115,6 +115,11 @@ class RunLog:
     def epoch(self, step: int, epoch: int, loss: float) -> None:
         record = {"kind": "epoch", "step": step, "epoch": epoch, "epoch_loss": loss, "time": time.time()}
         self._write(record)
+
+    def peak(self, step: int, *, device: str, gpu_mib: float | None, ram_mib: float | None) -> None:
+        """The most memory that this attempt took, of the GPU and of the computer."""
+        record = {"kind": "peak", "step": step, "device": device, "gpu_mib": gpu_mib, "ram_mib": ram_mib}
+        self._write({**record, "time": time.time()})
 
     def close(self) -> None:
         self._file.close()

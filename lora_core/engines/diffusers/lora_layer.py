@@ -80,10 +80,10 @@ class LoraLayer(nn.Module):
         dropout = self._dropout
         if self.training and dropout.module and float(torch.rand(1)) < dropout.module:
             return answer
-        low = self._down(x) * self.scale
+        low = self._down(x)
         if self.training and dropout:
             low = self._dropped(low)
-        return answer + self._up(low)
+        return self._added(answer, low)
 
     def _down(self, x: Tensor) -> Tensor:
         host, weight = self._host[0], self.down.to(x.dtype)
@@ -91,9 +91,15 @@ class LoraLayer(nn.Module):
             return functional.conv2d(x, weight, stride=host.stride, padding=host.padding)
         return functional.linear(x, weight)
 
-    def _up(self, low: Tensor) -> Tensor:
+    def _added(self, answer: Tensor, low: Tensor) -> Tensor:
+        """`answer + scale * up(low)`; for a linear module in one product, without a tensor in between."""
         weight = self.up.to(low.dtype)
-        return functional.conv2d(low, weight) if weight.dim() == 4 else functional.linear(low, weight)
+        if weight.dim() == 4:
+            return answer + functional.conv2d(low * self.scale, weight)
+        if answer.dtype != low.dtype:
+            return answer + functional.linear(low * self.scale, weight)
+        product = torch.addmm(answer.flatten(0, -2), low.flatten(0, -2), weight.T, alpha=self.scale)
+        return product.view_as(answer)
 
     def _dropped(self, low: Tensor) -> Tensor:
         if self._dropout.neuron:

@@ -20,7 +20,7 @@ from lora_core.engines.diffusers.metadata_base import base_facts, base_spec
 from lora_core.engines.diffusers.metadata_dataset import dataset_facts
 from lora_core.engines.diffusers.optimizers import optimizer_name
 from lora_core.engines.diffusers.pictures import Pictures
-from lora_core.settings import RunConfig, placed_values
+from lora_core.settings import RunConfig, arguments_of
 from lora_core.settings.concern_network import LYCORIS
 
 VERSION: Final = "0.1.0"
@@ -113,11 +113,7 @@ def _network_facts(run: RunConfig) -> dict[str, Any]:
         "ss_text_encoder_lr": rates[0] if rates and len(rates) == 1 else list(rates) if rates else None,
     }
     # sd-scripts hands network_args over as text, and writes them so.
-    arguments = {
-        placed.setting.key: str(placed.value)
-        for placed in placed_values(run)
-        if placed.setting.place == "network_args" and placed.value not in {None, placed.setting.default}
-    }
+    arguments = {key: str(value) for key, value in arguments_of(run, "network_args").items()}
     if network.conv_dim and network.network_module != LYCORIS:
         arguments.setdefault("conv_alpha", "1.0")
     if arguments:

@@ -6,12 +6,12 @@ the package is there; arguments of the form key=value. Not covered: building the
 """
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
 from lora_core.errors import Problem, SettingsError
-from lora_core.settings import RunConfig
+from lora_core.settings import CAME, WITH_TWO_BETAS, RunConfig, arguments_of, further_arguments
 
 CLASSES: Final = {
     "adamw": "torch.optim.AdamW",
@@ -36,6 +36,9 @@ TORCH: Final = frozenset({
 })  # fmt: skip
 """Optimizers of torch that step without a closure and take weights of any shape."""
 
+ONE_RATE: Final = ("prodigyopt.", "dadaptation.")
+"""Packages whose optimizers take one rate for all weights."""
+
 
 def class_path(name: str) -> str:
     """The dotted path of an optimizer; names without a dot that are not sd-scripts' own are torch's."""
@@ -55,16 +58,14 @@ def schedule_free(name: str) -> bool:
 
 
 def optimizer_arguments(run: RunConfig) -> dict[str, Any]:
-    """What goes to the optimizer besides weights and rate: the described settings, then the rest.
+    """What goes to the optimizer besides weights and rate: the settings that it owns, then the rest.
 
     Raises:
         SettingsError: a value is no Python value.
     """
-    settings = run.optimizer
-    described = {key: getattr(settings, key) for key in ("weight_decay", "betas", "eps")}
-    found: dict[str, Any] = {key: value for key, value in described.items() if value is not None}
-    found |= literals(run.other.get("optimizer_args", ()), "optimizer_args")
-    name = settings.optimizer_type.lower()
+    found = arguments_of(run, "optimizer_args")
+    found |= literals(further_arguments(run, "optimizer_args"), "optimizer_args")
+    name = run.optimizer.optimizer_type.lower()
     if name.startswith("sgdnesterov"):
         found = {"momentum": 0.9, "nesterov": True, **found}
     return found
@@ -92,18 +93,42 @@ def literals(items: Sequence[str], setting: str) -> dict[str, Any]:
 def name_problems(run: RunConfig) -> list[Problem]:
     """What is wrong with the names of the optimizer and of the schedule."""
     name, schedule = run.optimizer.optimizer_type, run.schedule.lr_scheduler_type
-    found = []
+    found = list(_betas(run))
     if "." not in name and name not in TORCH and name.lower() not in CLASSES:
         fix = "Take AdamW or Prodigy, or give its full dotted path."
-        found.append(Problem(setting="optimizer_type", what=f"There is no optimizer called {name}.", fix=fix))
+        what, mend = f"There is no optimizer called {name}.", {"optimizer_type": "AdamW"}
+        found.append(Problem(setting="optimizer_type", what=what, fix=fix, mend=mend, mend_label="Use AdamW"))
     elif why := _missing(class_path(name)):
         found.append(
-            Problem(setting="optimizer_type", what=why, fix=f"Install it, or take {_instead(name)}.")
+            Problem(
+                setting="optimizer_type",
+                what=why,
+                fix=f"Install it, or take {_instead(name)}.",
+                mend={"optimizer_type": "AdamW"},
+                mend_label="Use AdamW",
+            )
         )
     if schedule and (why := _missing(schedule if "." in schedule else f"torch.{schedule}")):
         fix = "Install it, or leave lr_scheduler_type out. The course rex is built in."
-        found.append(Problem(setting="lr_scheduler_type", what=why, fix=fix))
+        found.append(
+            Problem(
+                setting="lr_scheduler_type",
+                what=why,
+                fix=fix,
+                mend={"lr_scheduler_type": None},
+                mend_label="Leave lr_scheduler_type out",
+            )
+        )
     return found
+
+
+def _betas(run: RunConfig) -> Iterator[Problem]:
+    # Most optimizers are built with any number of them, and stop at the first step.
+    betas, name = run.optimizer.betas, run.optimizer.optimizer_type
+    wanted = 3 if name in CAME else 2 if name in WITH_TWO_BETAS else None
+    if betas is not None and wanted is not None and len(betas) != wanted:
+        what = f"It has {len(betas)} numbers, and {name} takes {wanted}."
+        yield Problem(setting="betas", what=what, fix=f"Write {wanted} numbers, or leave it empty.")
 
 
 def _missing(path: str) -> str | None:

@@ -22,7 +22,7 @@ from transformers.trainer_utils import SchedulerType
 from lora_core.engines.diffusers.optimizer_names import finds_its_rate, literals, schedule_free
 from lora_core.engines.diffusers.optimizers import load_class, new_optimizer
 from lora_core.errors import Problem, SettingsError
-from lora_core.settings import RunConfig, ScheduleSettings
+from lora_core.settings import RunConfig, ScheduleSettings, arguments_of, further_arguments
 
 _REX_DECAY: Final = 0.5
 
@@ -37,7 +37,8 @@ def new_schedule(run: RunConfig, optimizer: torch.optim.Optimizer, steps: int) -
         SettingsError: it cannot be built so; the message names the setting.
     """
     settings = run.schedule
-    extra = literals(run.other.get("lr_scheduler_args", ()), "lr_scheduler_args")
+    extra = arguments_of(run, "lr_scheduler_args")
+    extra |= literals(further_arguments(run, "lr_scheduler_args"), "lr_scheduler_args")
     try:
         if schedule_free(run.optimizer.optimizer_type):
             return LambdaLR(optimizer, _unchanged)

@@ -9,6 +9,7 @@ import math
 import secrets
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,14 @@ from accelerate import Accelerator
 from lora_core.engines.diffusers import states
 from lora_core.engines.diffusers.batches import Place, Plan, held_out_batches
 from lora_core.engines.diffusers.checks import problems
-from lora_core.engines.diffusers.device import device_problems, memory_mib, new_accelerator, use_threads
+from lora_core.engines.diffusers.device import (
+    device_problems,
+    memory_mib,
+    new_accelerator,
+    peak_gpu_mib,
+    peak_ram_mib,
+    use_threads,
+)
 from lora_core.engines.diffusers.latents import Latents, new_latents
 from lora_core.engines.diffusers.learner import Learner, Outcome
 from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
@@ -29,7 +37,7 @@ from lora_core.engines.diffusers.prompts import prompt_texts, read_prompts
 from lora_core.engines.diffusers.samples import Samples
 from lora_core.engines.diffusers.saves import Saves
 from lora_core.engines.diffusers.schedules import try_out
-from lora_core.errors import EngineError, SettingsError
+from lora_core.errors import EngineError, LoraError, SettingsError
 from lora_core.reporting import Ended, Progress, Reporter
 from lora_core.settings import CONFIG_NAME, DATASET_NAME, RunConfig, load_run
 
@@ -155,6 +163,7 @@ class Trainer:
         self._session_id, self._started_at = secrets.randbits(32), time.time()
         self._unsettled: tuple[Place, Outcome, float] | None = None
         self._newest_state = 0
+        self._done = 0
         self._phase_now = ""
 
     def go_on_from(self, state: states.State) -> None:
@@ -173,7 +182,7 @@ class Trainer:
             )
         self._learner.load(state.lora, state.movers)
         self._average = LossAverage(self._plan.steps_per_epoch, position.losses)
-        self._first = position.step
+        self._first = self._done = position.step
         self._session_id, self._started_at = position.session_id, position.started_at
         if reasons := states.why_not_exact(position.origin, self._origin):
             self._reporter.note(f"The run continues, not bit for bit: {'; '.join(reasons)}.")
@@ -191,8 +200,16 @@ class Trainer:
             self._loop()
             return self._finish()
         finally:
+            self._log_peak()
             self._log.close()
             self._accelerator.end_training()
+
+    def _log_peak(self) -> None:
+        device = self._accelerator.device
+        with suppress(LoraError, OSError):  # a full disk has ended the run already, and says so itself
+            self._log.peak(
+                self._done, device=device.type, gpu_mib=peak_gpu_mib(device), ram_mib=peak_ram_mib()
+            )
 
     def _loop(self) -> None:
         if self._first == 0 and self._run.sampling.sample_at_first:
@@ -231,7 +248,7 @@ class Trainer:
                 "Nothing of this step was saved.",
                 fix="Lower the learning rate, and go on from the last save.",
             )
-        average = self._average.add(loss)
+        average, self._done = self._average.add(loss), step
         self._log.step(
             StepRecord(
                 step=step,

@@ -1,0 +1,342 @@
+"""All settings: what is typed reaches the project and the engine's files, stays as typed, and can be undone.
+
+The form is drawn by a script of its own, so that these tests hold wherever a page puts it.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from test_settings import another_value
+
+from lora_core import projects, settings
+from lora_core.projects import Project
+from lora_core.projects.record import plain
+from lora_core.settings import Setting
+from lora_core.settings._owners import ANY_OTHER
+from lora_core.workspace import Workspace
+from ui import settings_form, settings_groups, settings_words
+
+NAME = "x"
+ENGINE = settings.BUILT_IN
+ON_DISK = {"pretrained_model_name_or_path": Path("/models/base"), "image_dir": Path("/pictures")}
+EDITED = [
+    s
+    for s in settings.catalogue()
+    if ENGINE in s.engines
+    and s.key not in settings_groups.ON_TOP
+    and s.key not in settings_groups.BY_THE_APP
+    and len(s.choices_for(ENGINE)) != 1
+]
+
+
+def script() -> None:
+    from lora_core.workspace import Workspace
+    from ui import engine_view, recipe_text, settings_form
+
+    ws = Workspace.open()
+    settings_form.history(ws, "x")
+    settings_form.draw(ws, "x")
+    engine_view.draw(ws, "x")
+    recipe_text.draw(ws, "x")
+    settings_form.summary(lambda: None)
+
+
+def opened(*concerns: str, **state: Any) -> AppTest:
+    """The form with these groups open, as a new tab would see it."""
+    app = AppTest.from_function(script, default_timeout=60)
+    app.session_state["all_settings"] = True
+    for concern in concerns:
+        app.session_state[f"group_{concern}"] = True
+    for key, value in state.items():
+        app.session_state[key] = value
+    return sound(app.run())
+
+
+def sound(app: AppTest) -> AppTest:
+    assert not app.exception, app.exception[0].value
+    return app
+
+
+def whole(app: AppTest) -> AppTest:
+    """The whole page again: after a change, the test tool sees only the parts that were drawn again."""
+    return sound(app.run())
+
+
+def field(app: AppTest, key: str) -> Any:
+    return app.get_by_key(f"run_{NAME}_{key}")
+
+
+def put(app: AppTest, key: str, value: Any) -> AppTest:
+    field(app, key).set_value(value).run()
+    return whole(app)
+
+
+def another(s: Setting) -> Any:
+    """Another value than the starting one, that this engine takes and that an engine can tell apart."""
+    if choices := s.choices_for(ENGINE):
+        return next(choice for choice in reversed(choices) if choice != s.default)
+    if s.suggestions:
+        return s.suggestions[-1]
+    return plain(another_value(s))
+
+
+def batches() -> Iterator[tuple[str, dict[str, Any], list[Setting]]]:
+    """Settings of one group that can be changed beside each other, with what they need to act."""
+    found: dict[tuple[str, str], tuple[dict[str, Any], list[Setting]]] = {}
+    for s in EDITED:
+        needs = {key: next(value for value in values if value != ANY_OTHER) for key, values in s.only.items()}
+        found.setdefault((s.concern, repr(needs)), (needs, []))[1].append(s)
+    for (concern, _), (needs, members) in found.items():
+        yield concern, needs, members
+
+
+BATCHES = list(batches())
+
+
+@pytest.mark.parametrize(
+    ("concern", "needs", "members"),
+    BATCHES,
+    ids=[f"{c}-{'-'.join(map(str, n.values()))}" for c, n, _ in BATCHES],
+)
+def test_each_changed_value_is_in_the_project_and_in_the_engines_files(
+    ws: Workspace, concern: str, needs: dict[str, Any], members: list[Setting]
+) -> None:
+    projects.create(ws, NAME, {**ON_DISK, **needs})
+    app = opened(concern)
+    wanted = {s.key: another(s) for s in members}
+    # A setting that owns others goes last: they are there until it changes.
+    owners = {key for s in settings.catalogue() for key in s.only}
+    for s in sorted(members, key=lambda s: s.key in owners):
+        entry = wanted[s.key]
+        typed = (
+            entry if s.kind in {"flag", "choice"} or s.choices_for(ENGINE) else settings_words.shown(entry)
+        )
+        field(app, s.key).set_value(typed)
+    sound(app.run())
+    kept = projects.load(ws, NAME)
+    lost = {
+        key: kept.value(key)
+        for key, value in wanted.items()
+        if not projects.same_value(kept.value(key), value)
+    }
+    assert lost == {}
+    run = projects.run_of(kept)
+    files = tomllib.loads(settings.dump_config(run)), tomllib.loads(settings.dump_dataset(run))
+    for s in members:
+        assert in_files(s, *files) == as_written(s, wanted[s.key]), s.key
+
+
+def in_files(s: Setting, config: Mapping[str, Any], dataset: Mapping[str, Any]) -> Any:
+    """What the engine's files hold at the place of this setting."""
+    if s.place == "argument":
+        return config[s.key]
+    if s.place == "dataset":
+        return dataset["datasets"][0][s.key]
+    if s.place == "subset":
+        return dataset["datasets"][0]["subsets"][0][s.key]
+    return next(text for text in config[s.place] if text.startswith(f"{s.key}="))
+
+
+def as_written(s: Setting, value: Any) -> Any:
+    if s.place in {"argument", "dataset", "subset"}:
+        return value
+    value = tuple(value) if isinstance(value, list) else value
+    return f"{s.key}={value if s.place == 'network_args' else repr(value)}"
+
+
+def test_every_setting_that_can_act_now_has_a_field(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = opened(*settings_groups.GROUPS)
+    shown = {s.key for s in settings_groups.shown_now(Project(name=NAME), None)}
+    assert len(shown) > 80
+    assert [key for key in sorted(shown) if f"run_{NAME}_{key}" not in app.session_state] == []
+
+
+def test_choosing_an_optimizer_shows_what_it_owns_and_sets_what_it_needs(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"learning_rate": 5e-4})
+    app = put(opened("optimizer"), "optimizer_type", "Prodigy")
+    assert projects.load(ws, NAME).value("learning_rate") == 1.0
+    assert field(app, "learning_rate").value == "1"
+    assert field(app, "d_coef") is not None
+    assert any("finds the rate by itself" in element.value for element in app.caption)
+    app.button(key="undo_setting").click().run()
+    assert projects.load(ws, NAME).values == {"learning_rate": 5e-4}
+
+
+def test_a_setting_that_does_nothing_says_why_or_is_found_with_the_reason(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"optimizer_type": "AdamWScheduleFree"})
+    app = opened("schedule")
+    assert any("It does nothing now." in element.value for element in app.caption)
+    searched = opened(settings_search="d_coef")
+    assert any("is not shown" in caption.value for caption in searched.caption)
+
+
+def test_every_setting_has_a_group() -> None:
+    assert {s.concern for s in settings.catalogue()} <= set(settings_groups.GROUPS)
+
+
+def test_a_closed_group_is_not_built(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = opened("network")
+    assert field(app, "network_dim").value == "16"
+    assert "run_x_learning_rate" not in app.session_state
+
+
+@pytest.mark.parametrize("typed", ["1e-4", "0.00012345678901234567", " 3E-5 ", "0,0002", "1e-320"])
+def test_a_number_is_kept_as_typed_and_means_exactly_what_was_typed(ws: Workspace, typed: str) -> None:
+    projects.create(ws, NAME)
+    put(opened("optimizer"), "learning_rate", typed)
+    assert projects.load(ws, NAME).value("learning_rate") == float(typed.replace(",", "."))
+    assert field(opened("optimizer"), "learning_rate").value == typed
+
+
+@pytest.mark.parametrize("rubbish", ["many", "-3", "9" * 400, "1e999", "$(reboot)", "__import__('os')"])
+def test_a_text_that_does_not_fit_is_kept_told_and_does_not_count(ws: Workspace, rubbish: str) -> None:
+    projects.create(ws, NAME)
+    app = put(opened("network"), "network_dim", rubbish)
+    assert any("Rank does not fit" in str(error.proto.title) or error.value for error in app.error)
+    assert projects.load(ws, NAME).value("network_dim") == 16
+    assert field(opened("network"), "network_dim").value == rubbish
+    emptied = put(app, "network_dim", "")
+    assert not emptied.error
+
+
+def test_what_another_window_changes_is_shown_and_both_keep_their_own(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    one, two = opened("network"), opened("network")
+    put(one, "network_dim", "32")
+    put(two, "network_alpha", "4")
+    kept = projects.load(ws, NAME)
+    assert (kept.value("network_dim"), kept.value("network_alpha")) == (32, 4.0)
+    assert field(whole(one), "network_alpha").value == "4"
+
+
+def test_undo_and_redo_reach_the_fields_and_say_what_they_do(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = put(opened("network"), "network_dim", "32")
+    assert any("Rank changed from 16 to 32" in caption.value for caption in app.caption)
+    app.button(key="undo_setting").click().run()
+    assert field(whole(app), "network_dim").value == "16"
+    app.button(key="redo_setting").click().run()
+    assert field(whole(app), "network_dim").value == "32"
+
+
+def test_a_changed_setting_says_so_and_can_be_put_back_alone_or_with_its_group(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    put(opened("network"), "network_dim", "32")
+    app = put(opened("network"), "network_alpha", "4")
+    assert any("**Changed.** The start value is 16." in element.value for element in app.caption)
+    app.button(key="back_network_dim").click().run()
+    assert projects.load(ws, NAME).values == {"network_alpha": 4.0}
+    app = put(whole(app), "network_dim", "32")
+    app.button(key="back_all_network").click().run()
+    assert projects.load(ws, NAME).values == {}
+
+
+def test_the_search_opens_the_groups_with_hits_and_finds_keys_labels_and_help(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    for search, key in (
+        ("min_snr", "min_snr_gamma"),
+        ("min snr", "min_snr_gamma"),
+        ("Learning rate", "unet_lr"),
+    ):
+        app = opened(settings_search=search)
+        assert f"run_{NAME}_{key}" in app.session_state, search
+        assert f"run_{NAME}_save_state" not in app.session_state
+    nothing = opened(settings_search="no such thing at all")
+    assert any(element.value == "No setting was found." for element in nothing.markdown)
+
+
+def test_the_filters_show_less_and_never_hide_what_was_changed(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"rank_dropout": 0.25})
+    basic = opened("network", settings_level="basic")
+    shown = {s.key for s in EDITED if f"run_{NAME}_{s.key}" in basic.session_state}
+    assert {"network_dim", "rank_dropout"} <= shown
+    assert "module_dropout" not in shown
+    changed = opened(settings_changed=True)
+    assert {s.key for s in EDITED if f"run_{NAME}_{s.key}" in changed.session_state} == {"rank_dropout"}
+
+
+def test_help_opens_in_place(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    why = settings.setting("network_dim").why
+    assert not any(why in element.value for element in opened("network").markdown)
+    app = opened("network", more_network_dim=True)
+    assert any(why in element.value for element in app.markdown)
+
+
+def test_the_files_that_the_engine_gets_are_shown_with_the_differences_in_words(ws: Workspace) -> None:
+    projects.create(ws, NAME, {**ON_DISK, "network_dim": 32})
+    app = opened(engine_view=True)
+    files = settings.run_files(projects.run_of(projects.load(ws, NAME)))
+    codes = [code.value for code in app.code]
+    assert all(text.strip() in codes for text in files.values())
+    assert any("Rank: 32. Before: 16." in element.value.replace("\\", "") for element in app.markdown)
+
+
+def test_the_text_of_the_files_and_the_form_follow_each_other(ws: Workspace) -> None:
+    projects.create(ws, NAME, ON_DISK)
+    app = opened("network", recipe_text=True)
+    text = app.text_area(key="recipe_text_config").value
+    assert "network_dim = 16" in text
+    app.text_area(key="recipe_text_config").set_value(
+        text.replace("network_dim = 16", "network_dim = 48")
+    ).run()
+    app.button(key="recipe_text_apply").click().run()
+    assert field(whole(app), "network_dim").value == "48"
+    assert projects.load(ws, NAME).values == {**{k: str(v) for k, v in ON_DISK.items()}, "network_dim": 48}
+    app = put(app, "network_alpha", "4")
+    assert "network_alpha = 4.0" in app.text_area(key="recipe_text_config").value
+    projects.undo(ws, NAME)
+    projects.undo(ws, NAME)
+    assert projects.load(ws, NAME).value("network_dim") == 16
+
+
+def test_a_text_with_problems_changes_nothing_and_tells_all_of_them(ws: Workspace) -> None:
+    projects.create(ws, NAME, ON_DISK)
+    app = opened(recipe_text=True)
+    config, dataset = (app.text_area(key=f"recipe_text_{name}") for name in ("config", "dataset"))
+    wrong = config.value.replace("network_dim = 16", 'network_dim = "many"\nno_such_key = 1')
+    config.set_value(wrong.replace("seed = ", "seed = 1"))
+    dataset.set_value(dataset.value.replace("num_repeats = 1", "num_repeats = 0"))
+    app.run()
+    app.button(key="recipe_text_apply").click().run()
+    (error,) = app.error
+    assert all(key in error.value.replace("\\", "") for key in ("network_dim", "no_such_key", "num_repeats"))
+    assert projects.load(ws, NAME).value("seed") == settings.setting("seed").default
+    assert "many" in whole(app).text_area(key="recipe_text_config").value
+
+
+def test_a_form_change_meanwhile_survives_the_applied_text(ws: Workspace) -> None:
+    projects.create(ws, NAME, ON_DISK)
+    app = opened(recipe_text=True)
+    text = app.text_area(key="recipe_text_config")
+    text.set_value(text.value.replace("network_dim = 16", "network_dim = 48")).run()
+    projects.save(ws, projects.with_value(projects.load(ws, NAME), "seed", 7))
+    app.button(key="recipe_text_apply").click().run()
+    kept = projects.load(ws, NAME)
+    assert (kept.value("network_dim"), kept.value("seed")) == (48, 7)
+
+
+def test_a_project_without_base_and_dataset_has_its_text_too(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = opened(recipe_text=True)
+    text = app.text_area(key="recipe_text_config")
+    text.set_value(text.value.replace("network_dim = 16", "network_dim = 48")).run()
+    app.button(key="recipe_text_apply").click().run()
+    assert projects.load(ws, NAME).values == {"network_dim": 48}
+
+
+def test_only_the_groups_that_a_change_touches_are_drawn_again(ws: Workspace) -> None:
+    made = projects.create(ws, NAME)
+    after = projects.with_value(made, "network_dim", 32)
+    assert settings_form.touched(made, after, None) == ["network"]
+    app = opened("network", "optimizer")
+    field(app, "network_dim").set_value("32").run()
+    assert field(app, "network_alpha") is not None
+    with pytest.raises(KeyError):
+        field(app, "learning_rate")

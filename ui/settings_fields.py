@@ -1,0 +1,254 @@
+"""One field of the form: what it is called, what stands in it, what is wrong with it, and its help in place.
+
+Covered: fields of every kind of setting, saving at each change, the text that does not fit. Not covered:
+which settings are shown (`ui/settings_groups.py`) and the box with all of them (`ui/settings_form.py`).
+
+Numbers are text fields: they show what was typed, take any way to write a number, and change nothing
+silently. The text is kept in the project, so it is the same after a reload and in another window. Text
+that does not fit is kept too, told below the field, and the value before it goes on to count.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import streamlit as st
+
+from lora_core import projects, settings
+from lora_core.errors import LoraError, Problem
+from lora_core.settings import Setting
+from lora_core.workspace import Workspace
+from ui import feedback, icons, project, settings_groups
+from ui import settings_words as words
+from ui.project import MODEL, Project
+
+FIELD_WIDTH_PX: Final = 520
+_NOT_SAVED: Final = "not_saved"
+"""Texts that could not be written to the disk, by field; they are in this window alone."""
+
+Saved = Callable[[Project, Project], None]
+"""Called after a change was saved, with the project before and after it."""
+
+
+def _nothing(before: Project, after: Project) -> None:
+    """What a field does after saving, unless told otherwise: Streamlit draws its part again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fields:
+    """Draws fields of one project."""
+
+    ws: Workspace
+    opened: Project
+    saved: Saved = _nothing
+    changed: frozenset[str] = frozenset()
+    """Settings that are marked as changed, with a button that puts back what the preset has."""
+    idle: Mapping[str, str] = field(default_factory=dict)
+    """Settings that do nothing now, with the reason."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What settings mean beside the chosen optimizer, where that is something else than their help says."""
+    told: Sequence[Problem] = ()
+    """Problems and advice of the whole run; each stands at its field."""
+
+    def one(self, setting: Setting, *, full: bool = False) -> None:
+        """The field that fits the setting's kind. `full`: with small print, marks, and more help."""
+        with st.container(gap="xxsmall", key=f"set_{setting.key}"):
+            widget = self._prepare(setting, setting.key)
+            self._input(setting, widget)
+            self._tell(setting, widget)
+            self._below(setting, full=full)
+
+    def repeats(self, setting: Setting, folders: Sequence[Path]) -> None:
+        """A field for each folder of a dataset that has several."""
+        for folder in folders:
+            place = projects.folder_key(folder)
+            with st.container(gap="xxsmall"):
+                widget = self._prepare(setting, f"{setting.key}:{place}", folder)
+                label = f"{setting.label} of {feedback.spoken(folder.name)} ({setting.unit})"
+                st.text_input(
+                    label, key=widget, on_change=self._saver(setting, widget, folder), width=FIELD_WIDTH_PX
+                )
+                self._tell(setting, widget)
+        self._below(setting, full=True)
+
+    def pick(self, key: str, known: Sequence[tuple[Path, str]], nothing: str) -> None:
+        """A choice among what the workspace has."""
+        setting = settings.setting(key)
+        value = self.opened.value(key)
+        current = Path(value) if value else None
+        names = dict(known)
+        missing = [current] if current is not None and current not in names else []
+        widget = self._name(key)
+        with st.container(gap="xxsmall"):
+            st.session_state[widget] = current
+            st.selectbox(
+                setting.label if key == MODEL else "Dataset",
+                [*missing, *names],
+                key=widget,
+                on_change=self._saver(setting, widget),
+                format_func=lambda path: names.get(path, str(path)),
+                placeholder=nothing,
+                width=FIELD_WIDTH_PX,
+            )
+            st.caption(
+                setting.what if key == MODEL else "The pictures and captions that the LoRA learns from."
+            )
+
+    def _name(self, place: str) -> str:
+        return f"run_{self.opened.name}_{place.replace(':', '_')}"
+
+    def _prepare(self, setting: Setting, place: str, folder: Path | None = None) -> str:
+        """The field's name, with what the project has for it put into the field."""
+        widget = self._name(place)
+        if folder is None:
+            entry = words.entered(setting, self.opened)
+        else:
+            entry = self.opened.texts.get(place, words.shown(self.opened.repeats_of(folder)))
+        lost = st.session_state.get(_NOT_SAVED, {})
+        entry = lost[widget][0] if widget in lost else entry
+        # Through the state and not as `value=`: a new start value would make the field a new one, and the
+        # text "1e-4" would jump to "0.0001" while it is being typed.
+        if widget not in st.session_state or st.session_state[widget] != entry:
+            st.session_state[widget] = entry
+        return widget
+
+    def _saver(self, setting: Setting, widget: str, folder: Path | None = None) -> Callable[[], None]:
+        return partial(_save, self.ws, self.opened.name, setting.key, widget, folder, self.saved)
+
+    def _input(self, setting: Setting, widget: str) -> None:
+        save = self._saver(setting, widget)
+        label = setting.label if setting.kind in {"flag", "prompts", "paths"} else words.label_of(setting)
+        if setting.kind == "flag" and not setting.optional:
+            st.checkbox(label, key=widget, on_change=save)
+        elif choices := self._choices(setting):
+            self._choice(setting, label, widget, save, choices)
+        elif setting.kind in {"prompts", "paths"}:
+            st.text_area(label, key=widget, on_change=save, height="content", width=FIELD_WIDTH_PX)
+        else:
+            st.text_input(label, key=widget, on_change=save, width=FIELD_WIDTH_PX)
+
+    def _choices(self, setting: Setting) -> list[Any]:
+        if choices := setting.choices_for(self.opened.engine):
+            return [None, *choices] if setting.optional else [*choices]
+        return [*setting.suggestions]
+
+    def _choice(
+        self, setting: Setting, label: str, widget: str, save: Callable[[], None], options: list[Any]
+    ) -> None:
+        if st.session_state[widget] not in options:
+            # Or Streamlit puts the first option in its place without a word.
+            options.append(st.session_state[widget])
+        st.selectbox(
+            label,
+            options,
+            key=widget,
+            on_change=save,
+            format_func=lambda choice: words.EMPTY if choice is None else str(choice),
+            placeholder=words.EMPTY,
+            accept_new_options=not setting.choices_for(self.opened.engine),
+            width=FIELD_WIDTH_PX,
+        )
+
+    def _below(self, setting: Setting, *, full: bool) -> None:
+        """What it does; in the box with all settings also its mark, its small print, and more help."""
+        if not full:
+            st.caption(feedback.spoken(f"{setting.what} {setting.why}"))
+            return
+        st.caption(f"{feedback.spoken(setting.what)}  \n{words.small_print(setting)}")
+        if why := self.idle.get(setting.key):
+            st.caption(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
+        elif means := self.meanings.get(setting.key):
+            st.caption(f"{icons.NOTE} {feedback.spoken(means)}")
+        for problem in self.told:
+            if problem.setting == setting.key:
+                mark = icons.CARE if problem.severity == "error" else icons.NOTE
+                st.caption(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
+        if setting.key in self.changed:
+            self._mark(setting)
+        more = st.expander(
+            f"More about “{setting.label}”",
+            key=f"more_{setting.key}",
+            type="compact",
+            on_change="rerun",
+        )
+        if more.open:  # a closed one would still be drawn and sent
+            with more:
+                st.markdown("\n\n".join(words.more_about(setting)))
+
+    def _mark(self, setting: Setting) -> None:
+        before = words.before(setting, self.opened)
+        st.caption(f"{icons.CHANGED} **Changed.** {feedback.spoken(before)}")
+        st.button(
+            f"Put {setting.label} back",
+            key=f"back_{setting.key}",
+            icon=icons.BACK,
+            on_click=put_back,
+            args=(self.ws, self.opened.name, (setting.key,), self.saved),
+        )
+
+    def _tell(self, setting: Setting, widget: str) -> None:
+        lost = st.session_state.get(_NOT_SAVED, {}).get(widget)
+        problem = words.understood(setting, st.session_state[widget]).problem
+        if lost is not None:
+            feedback.show(lost[1])
+        elif problem is not None:
+            fix = "Change it, or empty the field. No training starts before that."
+            feedback.problem(f"{setting.label} does not fit.", why=problem.what, fix=fix)
+
+
+def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, saved: Saved) -> None:
+    """What a field's change does: one value, with what comes with it, into one project, on disk."""
+    entered = st.session_state[widget]
+    setting = settings.setting(key)
+    not_saved: dict[str, tuple[Any, LoraError]] = st.session_state.setdefault(_NOT_SAVED, {})
+    try:
+        before = projects.load_or_new(ws, name)
+        after = project.save(ws, _changed(before, setting, entered, folder))
+        not_saved.pop(widget, None)
+    except LoraError as error:
+        not_saved[widget] = (entered, error)
+        return
+    saved(before, after)
+
+
+def _changed(before: Project, setting: Setting, entered: Any, folder: Path | None) -> Project:
+    place = setting.key if folder is None else f"{setting.key}:{projects.folder_key(folder)}"
+    found = words.understood(setting, entered)
+    if found.problem is not None:
+        return projects.with_text(before, place, str(entered))
+    if folder is not None:
+        after = projects.with_repeats(before, folder, found.value)
+        plain = words.shown(found.value)
+    else:
+        after = projects.with_values(
+            before, {**settings_groups.comes_with(before, setting.key, found.value), setting.key: found.value}
+        )
+        plain = words.as_entry(setting, after.value(setting.key))
+    return after if entered == plain else projects.with_text(after, place, str(entered))
+
+
+def put_back(ws: Workspace, name: str, keys: Sequence[str], saved: Saved = _nothing) -> None:
+    """Give these settings the preset's values again, else their starting values; one step to take back."""
+    before = projects.load_or_new(ws, name)
+    after = projects.with_values(before, {key: before.preset_value(key) for key in keys})
+    if projects.REPEATS in keys:
+        after = projects.without_repeats(after)
+    label = settings.setting(keys[0]).label if len(keys) == 1 else f"{len(keys)} settings"
+    what = f"{label} put back." if before.preset else f"{label} put back to the start."
+    with feedback.user_errors():
+        saved(before, project.save(ws, after, what=what))
+
+
+def unfit(opened: Project) -> list[Problem]:
+    """What is wrong with the texts that stand in fields and do not fit."""
+    found = []
+    known = {s.key: s for s in settings.catalogue()}
+    for place, text in opened.texts.items():
+        setting = known.get(place.partition(":")[0])
+        problem = words.understood(setting, text).problem if setting is not None else None
+        if setting is not None and problem is not None:
+            what = f"{setting.label}: {problem.what}"
+            found.append(Problem(setting=setting.key, what=what, fix="Change it, or empty the field."))
+    return found
