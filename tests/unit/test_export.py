@@ -13,7 +13,17 @@ from PIL import Image
 
 from lora_core import runs
 from lora_core.runs import command_line, export_recipe, export_run_zip, recipe_of
-from lora_core.settings import RunConfig, Setting, catalogue, checked, loads_run, run_files, with_values
+from lora_core.settings import (
+    SD_SCRIPTS,
+    RunConfig,
+    Setting,
+    catalogue,
+    checked,
+    loads_run,
+    run_files,
+    shown_settings,
+    with_values,
+)
 from lora_core.settings.imports import combined, read_recipe
 from lora_core.settings.presets import read_preset
 
@@ -25,7 +35,7 @@ max_train_steps = 10
 sample_prompts = ["a cat", "a dog --w 64"]
 network_args = ["conv_dim=4", "unit=2"]
 optimizer_args = ["weight_decay=0.1", "d_coef=2"]
-full_bf16 = true
+deepspeed = true
 huggingface_token = "hf_abcdefghijklmnopqrstuvwxyz"
 """
 
@@ -72,11 +82,7 @@ def acting(values: dict[str, Any]) -> dict[str, Any]:
     def of(key: str) -> Any:
         return values.get(key, next(s.default for s in catalogue() if s.key == key))
 
-    return {
-        s.key: values[s.key]
-        for s in catalogue()
-        if s.key in values and all(of(owner) in allowed for owner, allowed in s.only.items())
-    }
+    return {s.key: values[s.key] for s in shown_settings(of, SD_SCRIPTS, None) if s.key in values}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -84,11 +90,11 @@ def test_a_recipe_survives_the_way_out_and_back(seed: int, tmp_path: Path) -> No
     chance = random.Random(seed)  # noqa: S311  no secret, and the same each time
     recipe = [s for s in catalogue() if s.part == "recipe"]
     values = {s.key: some_value(s, chance) for s in chance.sample(recipe, chance.randint(1, len(recipe)))}
-    text = export_recipe(values, title='a "title" \\n', other={"full_bf16": True})
+    text = export_recipe(values, title='a "title" \\n', other={"deepspeed": True})
     found = read_recipe("recipe.toml", text.encode())
     starts = {s.key: s.default for s in recipe}
     assert {**starts, **found.values} == {**starts, **values}
-    assert found.other == {"full_bf16": True}
+    assert found.other == {"deepspeed": True}
     assert found.not_understood == ()
     (tmp_path / "recipe.toml").write_text(text, "utf-8")
     assert read_preset(tmp_path / "recipe.toml").title == 'a "title" \\n'
@@ -100,11 +106,11 @@ def test_the_files_of_a_run_are_imported_without_a_loss(seed: int, run: RunConfi
     chance = random.Random(seed)  # noqa: S311  as above
     recipe = [s for s in catalogue() if s.part == "recipe" and s.place in {"argument", "dataset"}]
     values = acting({s.key: some_value(s, chance) for s in recipe})
-    changed = with_values(run, {k: v for k, v in values.items() if not (k == "network_weights" and v)})
+    blank = with_values(run, {s.key: s.default for s in catalogue() if s.part == "recipe"})
+    changed = with_values(blank, values)
     files = run_files(changed)
     found = combined(*(read_recipe(name, files[name].encode()) for name in ("config.toml", "dataset.toml")))
-    again = with_values(run, {s.key: s.default for s in catalogue() if s.part == "recipe"})
-    again = with_values(again, found.values)
+    again = with_values(blank, found.values)
     written = {s.key for s in catalogue() if s.part == "recipe"}
     before, after = recipe_of(changed), recipe_of(again)
     assert {k: after[k] for k in written} == {k: before[k] for k in written}
@@ -112,9 +118,9 @@ def test_the_files_of_a_run_are_imported_without_a_loss(seed: int, run: RunConfi
 
 def test_an_unknown_key_of_a_hand_written_file_is_kept_and_shown() -> None:
     found = read_recipe("config.toml", CONFIG.encode())
-    assert found.other["full_bf16"] is True
+    assert found.other["deepspeed"] is True
     assert "unit=2" in found.other["network_args"]
-    assert {line.name for line in found.taken} >= {"full_bf16", "network_args.unit"}
+    assert {line.name for line in found.taken} >= {"deepspeed", "network_args.unit"}
     text = export_recipe(found.values, other=found.other)
     assert read_recipe("recipe.toml", text.encode()).other == found.other
 
