@@ -32,6 +32,7 @@ SAVE: Final = ":material/save:"
 CHANGED: Final = ":material/edit:"
 BACK: Final = ":material/settings_backup_restore:"
 REDO: Final = ":material/redo:"
+MEND: Final = ":material/build:"
 REMOVE: Final = ":material/remove:"
 OPEN: Final = ":material/folder_open:"
 

@@ -28,6 +28,8 @@ FIELD_WIDTH_PX: Final = 520
 _NOT_SAVED: Final = "not_saved"
 """Texts that could not be written to the disk, by field; they are in this window alone."""
 
+_REFUSED: Final = "change_refused"
+
 Saved = Callable[[Project, Project], None]
 """Called after a change was saved, with the project before and after it."""
 
@@ -161,10 +163,7 @@ class Fields:
             st.caption(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
         elif means := self.meanings.get(setting.key):
             st.caption(f"{icons.NOTE} {feedback.spoken(means)}")
-        for problem in self.told:
-            if problem.setting == setting.key:
-                mark = icons.CARE if problem.severity == "error" else icons.NOTE
-                st.caption(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
+        self._problems(setting)
         if setting.key in self.changed:
             self._mark(setting)
         more = st.expander(
@@ -176,6 +175,18 @@ class Fields:
         if more.open:  # a closed one would still be drawn and sent
             with more:
                 st.markdown("\n\n".join(words.more_about(setting)))
+
+    def _problems(self, setting: Setting) -> None:
+        """What the checks of the whole run say about this setting, each with the button that ends it."""
+        typed = self.opened.texts.get(setting.key)
+        if typed is not None and words.understood(setting, typed).problem is not None:
+            return  # the text that does not fit is told already, and the rest is about the value before it
+        for number, problem in enumerate(self.told):
+            if problem.setting == setting.key:
+                mark = icons.CARE if problem.severity == "error" else icons.NOTE
+                st.caption(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
+                key = f"mend_{setting.key}_{number}"
+                mend_button(self.ws, self.opened.name, problem, key=key, saved=self.saved)
 
     def _mark(self, setting: Setting) -> None:
         before = words.before(setting, self.opened)
@@ -231,14 +242,49 @@ def _changed(before: Project, setting: Setting, entered: Any, folder: Path | Non
 
 def put_back(ws: Workspace, name: str, keys: Sequence[str], saved: Saved = _nothing) -> None:
     """Give these settings the preset's values again, else their starting values; one step to take back."""
-    before = projects.load_or_new(ws, name)
-    after = projects.with_values(before, {key: before.preset_value(key) for key in keys})
-    if projects.REPEATS in keys:
-        after = projects.without_repeats(after)
+
+    def change(before: Project) -> Project:
+        after = projects.with_values(before, {key: before.preset_value(key) for key in keys})
+        return projects.without_repeats(after) if projects.REPEATS in keys else after
+
     label = settings.setting(keys[0]).label if len(keys) == 1 else f"{len(keys)} settings"
-    what = f"{label} put back." if before.preset else f"{label} put back to the start."
-    with feedback.user_errors():
-        saved(before, project.save(ws, after, what=what))
+    _do(ws, name, change, f"{label} put back.", saved)
+
+
+def mend_button(ws: Workspace, name: str, problem: Problem, *, key: str, saved: Saved = _nothing) -> None:
+    """The button that ends a problem, where there are values that do; one step to take back."""
+    if problem.mend:
+        label = f"{problem.mend_label.rstrip('.')}."
+        st.button(
+            problem.mend_label,
+            key=key,
+            icon=icons.MEND,
+            on_click=_do,
+            args=(ws, name, lambda before: projects.with_values(before, problem.mend), label, saved),
+        )
+
+
+def _do(ws: Workspace, name: str, change: Callable[[Project], Project], what: str, saved: Saved) -> None:
+    """What a button's press does: one change, saved at once."""
+    try:
+        before = projects.load_or_new(ws, name)
+        after = project.save(ws, change(before), what=what)
+    except LoraError as error:
+        refused(error)
+        return
+    saved(before, after)
+
+
+def refused(error: LoraError) -> None:
+    """Keep why a change was not saved; the line with undo tells it when it is drawn next."""
+    st.session_state[_REFUSED] = error
+
+
+def told_refused() -> None:
+    """Tell it once."""
+    error: LoraError | None = st.session_state.pop(_REFUSED, None)
+    if error is not None:
+        feedback.show(error)
 
 
 def unfit(opened: Project) -> list[Problem]:

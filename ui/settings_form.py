@@ -18,7 +18,7 @@ import streamlit as st
 
 from lora_core import models, projects, settings
 from lora_core.datasets.library import picture_folders
-from lora_core.errors import ModelError, Problem
+from lora_core.errors import LoraError, ModelError, Problem
 from lora_core.projects import REPEATS, Project, Step
 from lora_core.workspace import Workspace
 from ui import (
@@ -196,7 +196,8 @@ def _members(fields: Fields, group: Group) -> None:
         else:
             fields.one(setting, full=True)
     if group.hidden and not _wanted().search.strip():
-        st.caption(f"{state.counted(group.hidden, 'setting')} of this group not shown now.")
+        are = "setting of this group is" if group.hidden == 1 else "settings of this group are"
+        st.caption(f"{group.hidden} {are} not shown, because less detail was chosen.")
     if len(group.changed) > 1:
         st.button(
             f"Put back all {len(group.changed)} changes of this group",
@@ -255,6 +256,8 @@ def _step_button(label: str, key: str, icon: str, ws: Workspace, name: str, step
 
 
 def _went(go: Callable[[Workspace, str], Step | None], ws: Workspace, name: str) -> None:
-    with feedback.user_errors():
+    try:
         go(ws, name)
+    except LoraError as error:
+        settings_fields.refused(error)
     st.rerun()  # any field of the page may be another one now

@@ -40,11 +40,10 @@ def usual(setting: Setting) -> str:
     advice = setting.advice
     if advice is None:
         return ""
-    if advice.low is not None and advice.high is not None:
-        return f"usual: {shown(advice.low)} to {shown(advice.high)}"
-    if advice.low is not None:
-        return f"usual: {shown(advice.low)} or more"
-    return f"usual: at most {shown(advice.high)}"
+    low, high = (None if end is None else said(setting, end) for end in (advice.low, advice.high))
+    if low is not None and high is not None:
+        return f"usual: {low} to {high}"
+    return f"usual: {low} or more" if low is not None else f"usual: at most {high}"
 
 
 def more_about(setting: Setting) -> Iterator[str]:
@@ -59,7 +58,9 @@ def more_about(setting: Setting) -> Iterator[str]:
         yield f"**Start value:** {feedback.spoken(said(setting, setting.default))}"
     texts = (setting.label, setting.what, setting.why, setting.higher, setting.lower)
     if terms := settings.terms_in(" ".join(texts)):
-        meanings = "\n".join(f"- {term}: {feedback.spoken(settings.TERMS[term])}" for term in terms)
+        meanings = "\n".join(
+            f"- **{feedback.spoken(term)}**: {feedback.spoken(settings.TERMS[term])}" for term in terms
+        )
         yield f"**Words used here**\n\n{meanings}"
 
 
@@ -67,6 +68,8 @@ def said(setting: Setting, value: Any) -> str:
     """A value in a sentence, short."""
     if value is None or value in ("", (), []):
         return EMPTY
+    if isinstance(value, float) and setting.kind != "steps_or_share":
+        return settings.in_words(setting, value)
     lines = shown(value).splitlines()
     text = lines[0] if len(lines) == 1 else f"{len(lines)} lines"
     text = text if len(text) <= 60 else f"{text[:59]}…"

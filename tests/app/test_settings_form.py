@@ -34,12 +34,22 @@ EDITED = [
 
 
 def script() -> None:
+    import streamlit as st
+
+    from lora_core.errors import Problem
+    from lora_core.projects import Project
     from lora_core.workspace import Workspace
     from ui import engine_view, recipe_text, settings_form
 
+    def check(opened: Project) -> list[Problem]:
+        if not st.session_state.get("problem") or opened.value("network_dim") != 32:
+            return []
+        mend = {"mend": {"network_dim": 8}, "mend_label": "Set the rank to 8"}
+        return [Problem(setting="network_dim", what="It is too high.", fix="Lower it.", **mend)]
+
     ws = Workspace.open()
     settings_form.history(ws, "x")
-    settings_form.draw(ws, "x")
+    settings_form.draw(ws, "x", check=check)
     engine_view.draw(ws, "x")
     recipe_text.draw(ws, "x")
     settings_form.summary(lambda: None)
@@ -235,6 +245,17 @@ def test_a_changed_setting_says_so_and_can_be_put_back_alone_or_with_its_group(w
     app = put(whole(app), "network_dim", "32")
     app.button(key="back_all_network").click().run()
     assert projects.load(ws, NAME).values == {}
+
+
+def test_a_problem_stands_at_its_field_with_the_button_that_ends_it(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"network_dim": 32})
+    app = opened("network", problem=True)
+    assert any("It is too high." in caption.value for caption in app.caption)
+    app.button(key="mend_network_dim_0").click().run()
+    assert projects.load(ws, NAME).value("network_dim") == 8
+    step = projects.can_undo(ws, NAME)
+    assert step is not None
+    assert step.what == "Set the rank to 8."
 
 
 def test_the_search_opens_the_groups_with_hits_and_finds_keys_labels_and_help(ws: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""All settings in a real browser: sound in both themes, by keyboard alone, after a reload, in a second window."""
+"""All settings in a real browser: sound in both themes, by keyboard, after a reload, in a second window."""
 
 from collections.abc import Callable
 

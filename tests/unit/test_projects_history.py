@@ -182,6 +182,13 @@ def test_a_text_too_long_for_the_file_is_refused_and_the_file_stays(ws: Workspac
     assert projects.load(ws, "x").values == {"seed": 3}
 
 
+def test_dates_and_other_things_that_no_setting_has_are_left_out(ws: Workspace) -> None:
+    rubbish = "[settings]\nseed = 3\nnetwork_dim = 2020-01-01\nlearning_rate = nan\n[other]\na = [12:00:00]\n"
+    (ws.projects / "x.toml").write_text(rubbish, "utf-8")
+    assert projects.load(ws, "x").values == {"seed": 3}
+    assert edit(ws, "network_dim", 8).values == {"seed": 3, "network_dim": 8}
+
+
 def test_arguments_that_are_not_described_reach_the_run(ws: Workspace) -> None:
     made = Project(name="x", values={"image_dir": Path("/d")}, other={"max_data_loader_n_workers": 2})
     projects.save(ws, made)
