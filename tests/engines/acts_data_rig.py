@@ -6,14 +6,13 @@ becomes of every caption (see test_caption_grid.py) and of every pixel (see test
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from acts_rig import FIRST, FOUR, Act, Seen, Twins, captions, note_of
 from acts_sample_rig import masks
 from PIL import Image
 from trainer_rig import draw_pictures
-
 
 EPOCH: Final = {"num_repeats": 1, "max_train_epochs": 1}
 """Every picture once."""
