@@ -39,10 +39,9 @@ APP_DECIDES: Final[Mapping[str, str]] = {
 """Arguments that a hand-written file may hold and the app sets itself, with what it does instead."""
 
 CHANGES_NO_RESULT: Final = frozenset({
-    "cache_info", "dataset_repeats", "ddp_gradient_as_bucket_view", "disable_mmap_load_safetensors",
-    "ddp_static_graph", "ddp_timeout", "dynamo_backend", "highvram", "lowram", "max_data_loader_n_workers", "mem_eff_attn",
-    "persistent_data_loader_workers", "sdpa", "skip_cache_check",
-    "xformers",
+    "cache_info", "dataset_repeats", "ddp_gradient_as_bucket_view", "ddp_static_graph", "ddp_timeout",
+    "disable_mmap_load_safetensors", "dynamo_backend", "highvram", "lowram", "max_data_loader_n_workers",
+    "mem_eff_attn", "persistent_data_loader_workers", "sdpa", "skip_cache_check", "xformers",
 })  # fmt: skip
 """Arguments about speed and memory only: an engine without them trains the same LoRA."""
 

@@ -89,7 +89,6 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "too many rates for the text": ({**TEXT, "text_encoder_lr": (1e-5, 1e-5)}, "text_encoder_lr"),
     "a rate below 0": ({**TEXT, "text_encoder_lr": (-1.0,)}, "text_encoder_lr"),
     "DoRA without LyCORIS": ({"dora_wd": True}, "dora_wd"),
-    "blocks with LyCORIS": ({**LYCORIS, "block_dims": "1"}, "block_dims"),
     "a dropout that LoHa lacks": ({**LYCORIS, "algo": "loha", "network_dropout": 0.1}, "network_dropout"),
     "ranks for too few blocks": ({"block_dims": "4,4"}, "block_dims"),
     "alphas of blocks without ranks": ({"block_alphas": "4,4"}, "block_alphas"),
@@ -113,6 +112,8 @@ WITHOUT_A_BUTTON = {"a name that ends like a number": ({"output_name": "cat-0000
 
 ADVICE: dict[str, tuple[dict[str, Any], str]] = {
     "LoKr's factor without LoKr": ({**LYCORIS, "factor": 4}, "factor"),
+    "blocks with LyCORIS": ({**LYCORIS, "block_dims": "1"}, "block_dims"),
+    "Prodigy's strength without Prodigy": ({"d_coef": 2.0}, "d_coef"),
     "schedule-free and a schedule": ({"optimizer_type": "AdamWScheduleFree"}, "lr_scheduler"),
     "Prodigy with AdamW's rate": ({"optimizer_type": "Prodigy"}, "learning_rate"),
     "Prodigy with AdamW's rate for the image part": (

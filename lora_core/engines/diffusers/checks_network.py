@@ -29,10 +29,16 @@ def network_problems(run: RunConfig) -> list[Problem]:
     return [
         *_dropouts(run.network),
         *_parts(run.network, family),
-        *(block_problems(run.network, _FAMILIES[family]) if family in _FAMILIES else ()),
+        *_blocks(run.network, family),
         *_files(run.network, family),
         *_advice(run.network),
     ]
+
+
+def _blocks(settings: NetworkSettings, family: str | None) -> list[Problem]:
+    if family not in _FAMILIES or settings.network_module == LYCORIS:  # which does not tell blocks apart
+        return []
+    return block_problems(settings, _FAMILIES[family])
 
 
 def _family(run: RunConfig) -> str | None:

@@ -4,18 +4,19 @@ Covered: what is the same for all formats: types, limits, where a value belongs,
 secrets, keys that do nothing. Not covered: the names of one format (see its module).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from lora_core.settings import known
 from lora_core.settings._description import Setting
+from lora_core.settings._owners import acts
 from lora_core.settings._read import as_text, literal, of_another_shape
 from lora_core.settings._values import Checked, checked, parsed
 from lora_core.settings.imports import _report
 from lora_core.settings.imports._parse import refused
 from lora_core.settings.imports._report import Imported, Line, brief, is_secret
-from lora_core.settings.imports._unused import no_effect
+from lora_core.settings.imports._unused import STILL_CHECKED, no_effect
 from lora_core.settings.run import catalogue, setting
 
 LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
@@ -90,6 +91,8 @@ class Gathering:
             "not_understood": [],
         }
         self._line_of: dict[str, tuple[str, Line]] = {}
+        self._texts: dict[str, str] = {}
+        """What stood behind the = of each list entry that became a setting."""
         self._entries: dict[str, dict[str, str]] = {place: {} for place in LISTS}
         self._known = {s.key: s for s in catalogue()}
         self._fallbacks = {s.argument: s for s in catalogue() if s.argument is not None}
@@ -220,6 +223,7 @@ class Gathering:
                 Line(name=inner, value=brief(text), key=place, becomes=brief(f"{key}={text}"))
             )
         else:
+            self._texts[key] = text
             self.take(inner, key, as_text(s, text) if place == "network_args" else value, was=text)
 
     # --- the end ----------------------------------------------------------------------------------
@@ -258,32 +262,39 @@ class Gathering:
 
     def _name_what_does_nothing(self) -> None:
         """Move keys that act in no way to the ignored; in sd-scripts' own files their values are kept."""
+        self._give_back_what_is_not_owned()
         if self.form == "preset":
             return
-        owned = {key: f"It acts only with another {_only(self._known[key])}." for key in self.values}
-        reasons = {key: why for key, why in owned.items() if not self._acts(key)}
-        reasons |= no_effect(self.value_of, self.family)
+        reasons = no_effect(self._value_beside, self.family)
         kept = self.form in _KEPT_WHOLE
         for part in ("taken", "translated"):
             for line in [
                 line for line in self._lines[part] if line.key in reasons and line.key in self.values
             ]:
                 self._lines[part].remove(line)
-                gone = {} if kept else {"key": "", "becomes": ""}
+                gone = {} if kept or line.key in STILL_CHECKED else {"key": "", "becomes": ""}
                 self._lines["ignored"].append(replace(line, reason=reasons[line.key], **gone))
-        for key in reasons if not kept else ():
+        for key in reasons.keys() - STILL_CHECKED if not kept else ():
             self.values.pop(key, None)
 
-    def _acts(self, key: str) -> bool:
-        return all(_among(self.value_of(owner), allowed) for owner, allowed in self._known[key].only.items())
+    def _give_back_what_is_not_owned(self) -> None:
+        """Keep entries of lists that the chosen optimizer, schedule or network does not own as they stand."""
+        for key in [
+            key for key in self._texts if key in self.values and not acts(self._known[key], self.value_of)
+        ]:
+            place = self._known[key].place
+            del self.values[key]
+            self._entries[place][key] = self._texts[key]
+            self.other[place] = []
+            part, line = self._line_of.pop(key)
+            if line in self._lines[part]:
+                kept = replace(line, key=place, becomes=brief(f"{key}={self._texts[key]}"))
+                self._lines[part][self._lines[part].index(line)] = kept
 
-
-def _only(s: Setting) -> str:
-    return ", ".join(setting(owner).label.lower() for owner in s.only)
-
-
-def _among(value: Any, allowed: Iterable[Any]) -> bool:
-    return any(value == each or str(value).lower() == str(each).lower() for each in allowed)
+    def _value_beside(self, key: str) -> Any:
+        """As `value_of`; the target is another one each time, so what it lacks here it may have there."""
+        unknown = key not in self.target and key in self._known and self._known[key].part == "target"
+        return True if unknown else self.value_of(key)
 
 
 def _as_argument(value: Any) -> str:
