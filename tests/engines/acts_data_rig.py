@@ -6,14 +6,13 @@ becomes of every caption (see test_caption_grid.py) and of every pixel (see test
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from acts_rig import FIRST, FOUR, Act, Seen, Twins, captions, note_of
 from acts_sample_rig import masks
 from PIL import Image
 from trainer_rig import draw_pictures
-
 
 EPOCH: Final = {"num_repeats": 1, "max_train_epochs": 1}
 """Every picture once."""
@@ -247,8 +246,8 @@ DATASET: Final[dict[str, Act]] = {
     "batch_size": Act(1, one_at_a_time, EPOCH),
     "enable_bucket": Act(False, sizes((12, 12)), EPOCH),
     "min_bucket_reso": Act(48, sizes((12, 12)), EPOCH),
-    "max_bucket_reso": Act(48, sizes((12, 12), (12, 8), (8, 12)), {"image_dir": wide_pictures, **EPOCH}),
-    "bucket_reso_steps": Act(24, sizes((12, 12)), EPOCH),
+    "max_bucket_reso": Act(48, sizes((12, 12), (12, 8), (8, 12)), EPOCH),
+    "bucket_reso_steps": Act(8, sizes((12, 12), (10, 14), (14, 10)), EPOCH),
     "bucket_no_upscale": Act(True, sizes((8, 8)), {"image_dir": small_pictures, **EPOCH}),
     "validation_split": Act(0.4, held_back, EPOCH),
     "validation_seed": Act(5, others_held_back, HELD_OUT),
