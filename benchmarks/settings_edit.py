@@ -130,7 +130,7 @@ def _open_form(page: "Page", address: str) -> int:
     """Open every group; the number of fields that are open then."""
     from ui import settings_groups
 
-    page.goto(f"{address}/Training")
+    page.goto(f"{address}/Training?step=review")
     page.wait_for_function(_IDLE)
     page.get_by_text("All settings", exact=True).click()
     page.locator(".st-key-group_network").wait_for()

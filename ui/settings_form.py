@@ -126,7 +126,9 @@ def _filters() -> Wanted:
         width=FIELD_WIDTH_PX,
         persist_state="session",
     )
-    st.checkbox("Show only what is changed from the preset", key=_CHANGED, persist_state="session")
+    st.checkbox(
+        "Show only what is changed from the preset or the start", key=_CHANGED, persist_state="session"
+    )
     return _wanted()
 
 

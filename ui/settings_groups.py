@@ -133,12 +133,16 @@ def group(opened: Project, family: str | None, wanted: Wanted, concern: str) -> 
 
 
 def changed_keys(opened: Project) -> list[str]:
-    """Settings that are not as the preset has them, or where a text stands that does not fit."""
-    typed = {key.partition(":")[0] for key in opened.texts}
+    """Settings that are not as the preset has them, or not as they start where no preset has a say."""
     changed = set(projects.changed_from_preset(opened))
     if opened.repeats:
         changed.add(projects.REPEATS)
-    return [s.key for s in settings.catalogue() if s.key in changed or s.key in typed & changed]
+    return [
+        s.key
+        for s in settings.catalogue()
+        if s.key in changed
+        or (s.part == "target" and not projects.same_value(opened.value(s.key), s.default))
+    ]
 
 
 def _wanted(setting: Setting, wanted: Wanted, changed: frozenset[str]) -> bool:

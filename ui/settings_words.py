@@ -79,7 +79,7 @@ def said(setting: Setting, value: Any) -> str:
 def before(setting: Setting, project: Project) -> str:
     """What the preset has, or what it starts with, in one sentence."""
     value = said(setting, project.preset_value(setting.key))
-    if project.preset:
+    if project.preset and setting.part == "recipe":
         return "The preset leaves it empty." if value == EMPTY else f"The preset has {value}."
     return "It starts empty." if value == EMPTY else f"The start value is {value}."
 

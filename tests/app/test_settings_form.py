@@ -247,6 +247,16 @@ def test_a_changed_setting_says_so_and_can_be_put_back_alone_or_with_its_group(w
     assert projects.load(ws, NAME).values == {}
 
 
+def test_a_setting_that_no_preset_has_can_be_put_back_too(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    made = Project(name=NAME, values={"class_tokens": "cat"}, preset="sdxl.style")
+    projects.save(ws, made)
+    app = opened("subsets")
+    assert any("**Changed.** It starts empty." in caption.value for caption in app.caption)
+    app.button(key="back_class_tokens").click().run()
+    assert projects.load(ws, NAME).values == {}
+
+
 def test_a_problem_stands_at_its_field_with_the_button_that_ends_it(ws: Workspace) -> None:
     projects.create(ws, NAME, {"network_dim": 32})
     app = opened("network", problem=True)

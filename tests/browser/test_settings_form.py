@@ -44,7 +44,7 @@ def rank(page: Page) -> str:
 def test_nothing_speaks_against_the_open_form(
     server: AppServer, visit: Visit, objections: Callable[[Page], list[str]], theme: Theme
 ) -> None:
-    page = with_groups(visit(server, "/Training", theme=theme), *GROUPS)
+    page = with_groups(visit(server, "/Training?step=review", theme=theme), *GROUPS)
     box = page.get_by_role("textbox", name="Alpha", exact=True)
     box.fill("many")  # so that there is a problem to look at, too
     box.press("Enter")
@@ -64,8 +64,8 @@ def test_nothing_speaks_against_the_open_form(
 def test_what_is_typed_by_keyboard_alone_is_there_after_a_reload_and_in_a_second_window(
     server: AppServer, visit: Visit
 ) -> None:
-    page = with_groups(visit(server, "/Training"), GROUPS[0])
-    other = with_groups(visit(server, "/Training"), GROUPS[0])
+    page = with_groups(visit(server, "/Training?step=review"), GROUPS[0])
+    other = with_groups(visit(server, "/Training?step=review"), GROUPS[0])
     page.get_by_role("textbox", name="Rank", exact=True).focus()
     page.keyboard.press("Control+a")
     page.keyboard.type("37")
@@ -88,7 +88,7 @@ def test_what_is_typed_by_keyboard_alone_is_there_after_a_reload_and_in_a_second
 
 
 def test_help_and_groups_open_by_keyboard(server: AppServer, visit: Visit) -> None:
-    page = visit(server, "/Training")
+    page = visit(server, "/Training?step=review")
     for name in ("All settings", "The LoRA itself", "More about “Rank”"):
         page.locator("summary", has_text=name).first.focus()
         page.keyboard.press("Enter")

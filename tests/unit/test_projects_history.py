@@ -11,7 +11,7 @@ from test_settings import another_value
 from lora_core import history, projects
 from lora_core.errors import WorkspaceError
 from lora_core.projects import Project
-from lora_core.settings import catalogue, setting
+from lora_core.settings import catalogue, presets, setting
 from lora_core.workspace import Workspace
 
 
@@ -145,6 +145,16 @@ def test_a_preset_replaces_the_recipe_leaves_the_target_and_is_one_step(ws: Work
     projects.undo(ws, "x")
     opened = projects.load(ws, "x")
     assert (opened.preset, opened.preset_values, opened.value("seed")) == ("", {}, 5)
+
+
+def test_a_real_preset_is_taken_as_it_is_and_survives_the_file(ws: Workspace) -> None:
+    projects.create(ws, "x", {"output_name": "cat"})
+    composed = presets.composed("sdxl", "style")
+    projects.save(ws, projects.with_preset(projects.load(ws, "x"), composed))
+    opened = projects.load(ws, "x")
+    assert (opened.preset, opened.value("output_name")) == (composed.id, "cat")
+    assert projects.changed_from_preset(opened) == []
+    assert all(projects.same_value(opened.value(key), value) for key, value in composed.values.items())
 
 
 def test_the_history_goes_with_a_renamed_project(ws: Workspace) -> None:
