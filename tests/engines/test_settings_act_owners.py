@@ -125,7 +125,11 @@ def test_an_argument_acts_with_each_optimizer_that_owns_it(owner: str, s: Settin
 @pytest.mark.filterwarnings("ignore")
 def test_each_optimizer_is_another_one() -> None:
     ends = {
-        tuple(trajectory(with_values(BARE, {**NEEDED.get(name, {}), "optimizer_type": name})).tolist()): name
+        tuple(
+            trajectory(
+                with_values(BARE, {"learning_rate": 0.01, **NEEDED.get(name, {}), "optimizer_type": name})
+            ).tolist()
+        ): name
         for name in INSTALLED
     }
     assert sorted(ends.values()) == sorted(INSTALLED)
