@@ -111,6 +111,8 @@ _KNOWN: Final[Mapping[str, frozenset[Any]]] = {
     "lr_scheduler_type": frozenset({None, "", *REX_AND_CAWR, *_TORCH_SCHEDULES}),
 }
 """Those of which it is known what they take; any other may take arguments by the same names."""
+WITH_DECAY: Final = (*sorted(_KNOWN["optimizer_type"] - {*torch_names("Rprop")}), ANY_OTHER)
+"""All but Rprop, whose steps know the sign of the gradient alone."""
 
 ValueOf = Callable[[str], Any]
 """The value that a setting has now, by its key."""

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field
 
 from lora_core.settings._description import Advice, Concern, as_tuple, described
-from lora_core.settings._owners import ANY_OTHER, NESTEROV, WITH_BETAS, WITH_EPS, WITH_NORMS
+from lora_core.settings._owners import ANY_OTHER, NESTEROV, WITH_BETAS, WITH_DECAY, WITH_EPS, WITH_NORMS
 from lora_core.settings.concern_optimizer_own import OptimizerArguments
 
 OPTIMIZERS: Final = (
@@ -118,6 +118,7 @@ class OptimizerChoice(Concern):
         lower="The LoRA is pulled back less. At 0 it is left alone.",
         level="expert",
         place="optimizer_args",
+        only={"optimizer_type": WITH_DECAY},
         ge=0,
         advice=Advice(0, 0.2, "Common values go from 0 to 0.2."),
     )
