@@ -1,7 +1,8 @@
 """`python -m lora_core …`: every action of the pages as a command.
 
-Covered: demo, train, jobs, doctor, lora; text for people, `--json` for programs, exit codes. Each
-command is a thin call of the package that does the work. docs/commands.md says the same for users.
+Covered: demo, train, jobs, doctor, lora; text for people, `--json` for programs, exit codes; recipe
+stands in cli_recipe.py. Each command is a thin call of the package that does the work.
+docs/commands.md says the same for users.
 Not covered: the app (`python3 start.py`).
 """
 
@@ -13,9 +14,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from lora_core import cli_text, jobs, settings
+from lora_core import cli_recipe, cli_text, jobs, settings
+from lora_core.cli_recipe import JsonOption, WorkspaceOption, find_job
 from lora_core.cli_text import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_LEFT
-from lora_core.errors import JobError, LoraError, Problem, SettingsError
+from lora_core.errors import LoraError, Problem, SettingsError
 from lora_core.jobs import Job, Status
 from lora_core.workspace import Workspace
 
@@ -34,11 +36,8 @@ jobs_app = typer.Typer(help="List jobs, and show, read, stop or resume one.", ri
 lora_app = typer.Typer(help="Look into LoRA files.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(lora_app, name="lora")
+app.add_typer(cli_recipe.app, name="recipe")
 
-WorkspaceOption = Annotated[
-    Path | None, typer.Option("--workspace", help="Folder that holds all you have; else LORA_WORKSPACE.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one record a line.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")]
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="Id of a job, its beginning or end, or the word last.")
@@ -215,21 +214,6 @@ def _tell_end(ws: Workspace, job: Job, ended: Status) -> None:
 # --- jobs ---------------------------------------------------------------------------------------
 
 
-def _find(ws: Workspace, wanted: str) -> Job:
-    """The job of this id; `last`, and the beginning or end of one id, will do too."""
-    known = jobs.jobs(ws)
-    if wanted == "last" and known:
-        return known[0]
-    fitting = [job for job in known if wanted and (job.id.startswith(wanted) or job.id.endswith(wanted))]
-    if len(fitting) > 1 and wanted not in {job.id for job in fitting}:
-        raise JobError(
-            f"There is more than one job {wanted}.",
-            why=f"{len(fitting)} ids fit.",
-            fix="Give more of the id.",
-        )
-    return fitting[0] if len(fitting) == 1 else jobs.get(ws, wanted)
-
-
 @jobs_app.callback(invoke_without_command=True)
 def list_jobs(context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
     """List jobs, newest first; or show, read, stop or resume one."""
@@ -260,7 +244,7 @@ def show(
 ) -> None:
     """Show one job: its state, how far it is, and how it ended."""
     ws, as_json = _given(context, workspace, as_json=as_json)
-    job = _find(ws, job_id)
+    job = find_job(ws, job_id)
     record = cli_text.record(ws, job, jobs.status(ws, job.id))
     if as_json:
         _print_json(record)
@@ -278,7 +262,7 @@ def log(
 ) -> None:
     """Print the last lines that a job wrote."""
     ws, as_json = _given(context, workspace, as_json=as_json)
-    job = _find(ws, job_id)
+    job = find_job(ws, job_id)
     tail = jobs.log_tail(ws, job.id, lines)
     if as_json:
         _print_json({"id": job.id, "lines": tail})
@@ -297,7 +281,7 @@ def stop(
 ) -> None:
     """Stop a job: it saves a state first, so that it can be resumed."""
     ws, as_json = _given(context, workspace, as_json=as_json)
-    job = _find(ws, job_id)
+    job = find_job(ws, job_id)
     jobs.stop(ws, job.id, force=force)
     seen = _follow(ws, job, lambda _: None) if wait else jobs.status(ws, job.id)
     if as_json:
@@ -317,7 +301,7 @@ def resume(
 ) -> None:
     """Go on with a job that was stopped or failed, from its newest saved state."""
     ws, as_json = _given(context, workspace, as_json=as_json)
-    _hand_over(ws, jobs.resume(ws, _find(ws, job_id).id, state), wait=wait, as_json=as_json)
+    _hand_over(ws, jobs.resume(ws, find_job(ws, job_id).id, state), wait=wait, as_json=as_json)
 
 
 # --- looking ------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ waiting, which are the same for every job (see `lora_core.jobs`).
 """
 
 from lora_core.jobs.samples import Sample
+from lora_core.runs.command import SCRIPTS, command_line
 from lora_core.runs.echo import Line, echo
+from lora_core.runs.export import Exported, export_recipe, export_run_zip, recipe_of
 from lora_core.runs.facts import (
     Checkpoint,
     RunFacts,
@@ -22,19 +24,25 @@ from lora_core.runs.start import start_run
 
 __all__ = [
     "MAX_POINTS",
+    "SCRIPTS",
     "Checkpoint",
     "Curve",
+    "Exported",
     "Line",
     "Overlaid",
     "Progress",
     "RunFacts",
     "Sample",
     "checkpoints_of",
+    "command_line",
     "describe",
     "echo",
+    "export_recipe",
+    "export_run_zip",
     "overlay",
     "prompts_of",
     "read_curve",
+    "recipe_of",
     "runs",
     "samples_of",
     "settings_of",

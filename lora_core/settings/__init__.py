@@ -17,7 +17,7 @@ from lora_core.settings._description import (
     Setting,
 )
 from lora_core.settings._owners import CAME, WITH_TWO_BETAS, acts
-from lora_core.settings._toml import SIZE_LIMIT, parse, read_text, write_lines
+from lora_core.settings._toml import SIZE_LIMIT, parse, read_bytes, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown
 from lora_core.settings.choices import advice_for, meaning, on_choice
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
@@ -133,6 +133,7 @@ __all__ = [
     "parsed",
     "placed_values",
     "prompt_lines",
+    "read_bytes",
     "read_run",
     "read_text",
     "run_files",

@@ -31,6 +31,26 @@ _HARMLESS: Final = re.compile(r"[A-Za-z0-9./_-][A-Za-z0-9 .,/_:()=-]*")
 """Texts that no reader was ever seen to misread; trying them out would cost more than writing them."""
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a settings file.
+
+    Raises:
+        SettingsError: there is no such file, or it is too large.
+    """
+    try:
+        # Size first: a wrong file may be a model of many gigabytes, and a pipe would never end.
+        if path.stat().st_size > SIZE_LIMIT:
+            raise _refused(path.name, "It is larger than a settings file can be.", "Choose the right file.")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise _refused(path.name, "It is not a file.", "Choose the right file.")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = (
+            error.strerror if isinstance(error, OSError) else "the path holds a sign that no path can have"
+        )
+        raise _refused(path.name, f"The system answered: {reason}.", "Check the path of the file.") from error
+
+
 def read_text(path: Path) -> str:
     """The text of a settings file.
 
@@ -38,17 +58,9 @@ def read_text(path: Path) -> str:
         SettingsError: there is no such file, it is too large, or it is not UTF-8.
     """
     try:
-        # Size first: a wrong file may be a model of many gigabytes.
-        if path.stat().st_size > SIZE_LIMIT:
-            raise _refused(path.name, "It is larger than a settings file can be.", "Choose the right file.")
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused(path.name, "It is not UTF-8 text.", "Save it as UTF-8.") from error
-    except (OSError, ValueError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else "the path holds a sign that no path can have"
-        )
-        raise _refused(path.name, f"The system answered: {reason}.", "Check the path of the file.") from error
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -63,7 +75,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
         strict = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
-        raise _refused(name, f"It is not complete TOML: {where}.", "Mend that line.") from error
+        raise _refused(name, f"It is not complete TOML: {where}.", how_to_mend(where)) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its own source has escapes that newer Pythons warn about
@@ -81,6 +93,13 @@ def parse(text: str, name: str) -> dict[str, Any]:
             "Write it more simply: one key on each line, and texts in double quotes.",
         )
     return strict
+
+
+def how_to_mend(message: str) -> str:
+    """What to do about a message of the TOML reader."""
+    if "escape" in message.lower() or "\\" in message or "hex" in message.lower():
+        return "Write a path of Windows in single quotes: 'C:\\models\\base.safetensors'."
+    return "Mend that line."
 
 
 def _refused(name: str, why: str, fix: str) -> SettingsError:
@@ -102,7 +121,8 @@ def write_value(value: Any) -> str:
             raise ValueError(f"{value} cannot be written")
         return repr(value)  # the shortest text that reads back as the same float
     if isinstance(value, Path):
-        return write_text(str(value))
+        # A relative path is written with slashes, which every system takes.
+        return write_text(str(value) if value.is_absolute() else value.as_posix())
     if isinstance(value, str):
         return write_text(value)
     if isinstance(value, list | tuple):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lora_core.settings import known
 from lora_core.settings.imports._parse import refused, table_of
-from lora_core.settings.imports._report import FORMATS, Imported, Line, brief, combined
+from lora_core.settings.imports._report import FORMATS, Imported, Line, brief, combined, is_secret, plain
 from lora_core.settings.imports.easy_scripts import read_backend, read_easy
 from lora_core.settings.imports.kohya_gui import read_kohya_gui
 from lora_core.settings.imports.metadata import read_metadata
@@ -20,7 +20,18 @@ from lora_core.settings.imports.sd_scripts import read_config, read_own_preset
 
 _HOLLOW: Final = frozenset({"network_arguments", "additional_network_arguments"})
 
-__all__ = ["FORMATS", "Imported", "Line", "brief", "combined", "read_metadata", "read_recipe", "recognised"]
+__all__ = [
+    "FORMATS",
+    "Imported",
+    "Line",
+    "brief",
+    "combined",
+    "is_secret",
+    "plain",
+    "read_metadata",
+    "read_recipe",
+    "recognised",
+]
 
 
 def read_recipe(name: str, data: bytes) -> Imported:

@@ -25,17 +25,17 @@ PATHS_OF_OTHERS: Final = {
     "in_json": "Images come from the dataset of the project.",
 }
 _KEPT_WHOLE: Final = frozenset({"sd-scripts", "sd-scripts dataset"})
-"""Formats that this app writes, too: a value that does nothing is named, and stays."""
+"""Formats that this app writes, too. A value that does nothing is named, and stays."""
 _EXACT: Final = 2**53
 _LONGEST: Final = 10_000
 """Signs of a text that may stand for a number or a list of them."""
 _USUAL: Final = {("max_token_length", 75)}
 """Numbers that sd-scripts takes for "not set"."""
-_SECRET: Final = "It looks like a secret, such as a token. No recipe holds one."  # noqa: S105  words
+_HIDDEN: Final = "It looks like a secret, such as a token. None is taken."
 
 
 def fitted(s: Setting, value: Any) -> Checked:
-    """`value` as the field of `s` holds it; other tools write numbers as text, and whole ones with a point."""
+    """`value` as the field of `s` holds it. Other tools write numbers as text, and whole ones as 1.0."""
     if value == "" and s.optional:
         return Checked(None)
     result = checked(s, value)
@@ -132,7 +132,7 @@ class Gathering:
 
     def secret(self, name: str) -> None:
         """Name a key that holds a secret; its value goes nowhere."""
-        self._lines["ignored"].append(Line(name=name, value="hidden", reason=_SECRET))
+        self._lines["ignored"].append(Line(name=name, value="hidden", reason=_HIDDEN))
 
     def left(self, name: str, value: Any, reason: str = "") -> None:
         """Name a key that was not understood."""
@@ -287,7 +287,9 @@ def take_absent(gathering: Gathering) -> None:
         return  # a piece of a file says nothing about the rest
     for s in catalogue():
         own = _OWN_STARTS.get(s.key) or known.tables()["arguments"].get(s.key, ("", None))[1]
-        absent = s.place == "argument" and s.part == "recipe" and s.key not in gathering.values
+        absent = (
+            s.place == "argument" and s.part == "recipe" and s.key not in gathering.values and not s.optional
+        )
         if absent and own not in (None, "") and fitted(s, own).value != s.default:
             gathering.assumed[s.key] = f"It is not in the file. sd-scripts then takes {brief(own)}."
             gathering.take(s.key, s.key, own)

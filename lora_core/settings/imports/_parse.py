@@ -10,7 +10,7 @@ import tomllib
 from typing import Any, Final
 
 from lora_core.errors import Problem, SettingsError
-from lora_core.settings._toml import SIZE_LIMIT
+from lora_core.settings._toml import SIZE_LIMIT, how_to_mend
 
 _DEEPEST: Final = 32
 _DOTTED: Final = re.compile(r"""(?:[\w"'-]+\s*\.\s*){32}""")
@@ -72,14 +72,7 @@ def _toml(name: str, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
-        raise refused(name, f"It is neither complete TOML nor JSON: {where}.", toml_fix(where)) from error
-
-
-def toml_fix(message: str) -> str:
-    """What to do about a message of the TOML reader."""
-    if "escape" in message.lower() or "\\" in message or "hex" in message.lower():
-        return "Write a path of Windows in single quotes: 'C:\\models\\base.safetensors'."
-    return "Mend that line."
+        raise refused(name, f"It is neither complete TOML nor JSON: {where}.", how_to_mend(where)) from error
 
 
 def _depth(table: Any) -> int:

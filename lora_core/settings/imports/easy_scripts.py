@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from lora_core.settings.imports._gather import Gathering, take_absent
 from lora_core.settings.imports._report import Imported
-from lora_core.settings.imports.sd_scripts import take_datasets, take_folder
+from lora_core.settings.imports.sd_scripts import SAME_OPTIMIZERS, take_datasets, take_folder, take_optimizer
 
 _OWN: Final = {
     "easy_name": "It is a piece of text that the program puts into names of files.",
@@ -23,11 +23,6 @@ _OWN: Final = {
     "token_string": "It is for textual inversion.",
     "init_word": "It is for textual inversion.",
     "num_vectors_per_token": "It is for textual inversion.",
-}
-_OPTIMIZERS: Final = {
-    "came": "pytorch_optimizer.CAME",
-    "loraeasycustomoptimizer.came.came": "pytorch_optimizer.CAME",
-    "came_pytorch.came.came": "pytorch_optimizer.CAME",
 }
 _RESTARTS: Final = {
     "CosineAnnealingWarmRestarts": (
@@ -191,14 +186,8 @@ def _take(gathering: Gathering, name: str, key: str, value: Any, flat: Mapping[s
     elif key == "lr_scheduler_type" and _own_course(flat):
         course, reason = _RESTARTS[_own_course(flat)]
         gathering.take(name, "lr_scheduler", course, was=value, reason=reason)
-    elif key == "optimizer_type" and isinstance(value, str) and value.lower() in _OPTIMIZERS:
-        gathering.take(
-            name,
-            key,
-            _OPTIMIZERS[value.lower()],
-            was=value,
-            reason="It is the same optimizer in a package that is kept up.",
-        )
+    elif key == "optimizer_type" and str(value).lower() in SAME_OPTIMIZERS:
+        take_optimizer(gathering, name, value)
     elif key == "dim_from_weights" and isinstance(value, str):
         gathering.take(
             name, key, True, was=value, reason="It is a path there, and sd-scripts takes any text for on."

@@ -64,8 +64,8 @@ OPTIMIZERS: Final[Mapping[str, str]] = {
 
 STARTS: Final[Mapping[str, Any]] = {
     "learning_rate": 3e-6, "learning_rate_scheduler": "CONSTANT", "learning_rate_warmup_steps": 200.0,
-    "epochs": 100, "batch_size": 1, "resolution": "512", "train_dtype": "FLOAT_16", "lora_rank": 16, "lora_alpha": 1.0,
-    "optimizer.optimizer": "ADAMW", "text_encoder.train": True,
+    "epochs": 100, "batch_size": 1, "resolution": "512", "train_dtype": "FLOAT_16", "lora_rank": 16,
+    "lora_alpha": 1.0, "optimizer.optimizer": "ADAMW", "text_encoder.train": True,
     "latent_caching": True,
     "aspect_ratio_bucketing": True,
     "clip_grad_norm": 1.0,

@@ -87,3 +87,24 @@ def _concept(gathering: Gathering, concept: Mapping[str, Any], number: int) -> N
     for key, value, ours in rows:
         if value is not None:
             gathering.take(f"{name}.{key}", ours, value, reason=f"sd-scripts calls it {ours}.")
+    _name_the_rest(gathering, name, concept, {key for key, _, _ in rows})
+
+
+def _name_the_rest(gathering: Gathering, name: str, concept: Mapping[str, Any], done: set[str]) -> None:
+    for key, value in concept.items():
+        inner = value if isinstance(value, Mapping) and key in {"text", "image"} else {"": value}
+        for part, item in inner.items():
+            full = f"{key}.{part}".rstrip(".")
+            if full in done or key in {"path", "balancing"}:
+                continue
+            if full in _OF_THE_PROGRAM or item in (None, "", False, 0, "NONE", [], {}):
+                gathering.ignore(f"{name}.{full}", item, "It is off there, or it is about the program.")
+            else:
+                gathering.left(f"{name}.{full}", item, "This app has no such setting.")
+
+
+_OF_THE_PROGRAM: Final = frozenset({
+    "name", "seed", "enabled", "type", "concept_stats", "balancing_strategy", "text.prompt_source",
+    "text.prompt_path", "text.tag_delimiter", "text.tag_dropout_mode", "text.tag_dropout_special_tags_mode",
+    "text.caps_randomize_mode", "image.resolution_override", "image_variations", "text_variations",
+})  # fmt: skip

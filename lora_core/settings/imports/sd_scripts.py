@@ -15,6 +15,11 @@ from lora_core.settings.imports._report import Imported, brief
 from lora_core.settings.run import catalogue
 
 PRESET_FORMAT: Final = 1
+SAME_OPTIMIZERS: Final = {
+    "came": "pytorch_optimizer.CAME",
+    "loraeasycustomoptimizer.came.came": "pytorch_optimizer.CAME",
+    "came_pytorch.came.came": "pytorch_optimizer.CAME",
+}
 _DATASET_TABLES: Final = ("general", "datasets")
 _AS_TEXT: Final = "It is written as text, which sd-scripts does not read as a number."
 
@@ -28,11 +33,21 @@ def read_config(name: str, table: Mapping[str, Any], form: str) -> Imported:
     gathering = Gathering(name, form)
     for inner, key, value in _flat({k: v for k, v in table.items() if k not in _DATASET_TABLES}):
         reason = _AS_TEXT if _number_as_text(key, value) else ""
-        gathering.argument(inner, key, value, reason=reason)
+        if key == "optimizer_type" and str(value).lower() in SAME_OPTIMIZERS:
+            take_optimizer(gathering, inner, value)
+        else:
+            gathering.argument(inner, key, value, reason=reason)
     take_datasets(gathering, table)
     gathering.family = _family(table)
     take_absent(gathering)
     return gathering.done()
+
+
+def take_optimizer(gathering: Gathering, name: str, value: Any) -> None:
+    """Take an optimizer of a package that only another tool has as the same one of sd-scripts' own."""
+    same = SAME_OPTIMIZERS[str(value).lower()]
+    reason = "It is the same optimizer in a package that is kept up."
+    gathering.take(name, "optimizer_type", same, was=value, reason=reason)
 
 
 def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -114,7 +129,9 @@ def _differs(gathering: Gathering, later: bool, name: str, key: str, value: Any)
     if not later or key not in gathering.values or gathering.values[key] == value:
         return False
     gathering.ignore(
-        name, value, f"The folders differ in it. {brief(gathering.values[key])} of the first one is taken."
+        name,
+        value,
+        f"The folders differ in it. That of the first one counts: {brief(gathering.values[key])}.",
     )
     return True
 
