@@ -17,6 +17,7 @@ from lora_core.settings.presets import (
     load_own,
     own,
     read_preset,
+    recipe_of,
     rename_own,
     restore_own,
     save_own,
@@ -87,6 +88,15 @@ def test_a_bundled_recipe_can_be_saved_as_ones_own(ws: Workspace) -> None:
         assert again.target == recipe.target
         assert again.why.keys() == again.set_by.keys() == again.values.keys()
         assert "own" in again.evidence_text
+
+
+def test_an_id_leads_to_a_bundled_recipe_or_to_ones_own(ws: Workspace) -> None:
+    saved = save_own(ws, "sdxl.style", {"network_dim": 8})
+    assert recipe_of(ws, saved.id) == saved.composed()
+    assert recipe_of(ws, "sdxl.style", memory_gb=8) == composed("sdxl", "style", memory_gb=8)
+    for unknown in ("own.nothing", "nothing", "", "own."):
+        with pytest.raises(LoraError):
+            recipe_of(ws, unknown)
 
 
 def test_neither_target_nor_files_of_this_machine_are_saved(ws: Workspace) -> None:

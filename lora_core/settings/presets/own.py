@@ -22,7 +22,7 @@ from lora_core.errors import FileTooNewError, LoraError, SettingsError, Workspac
 from lora_core.settings._toml import parse, read_text, write_lines
 from lora_core.settings._values import checked
 from lora_core.settings.presets.bases import BASES
-from lora_core.settings.presets.compose import Composed, Layer
+from lora_core.settings.presets.compose import Composed, Layer, composed_by_id
 from lora_core.settings.presets.goals import GOALS
 from lora_core.settings.presets.layers import FORMAT, Preset, parse_preset
 from lora_core.settings.run import catalogue, setting
@@ -141,6 +141,18 @@ def load_own(workspace: Workspace, name: str) -> OwnPreset:
     """
     path = _path(workspace, name)
     return _own(parse_preset(read_text(path), path.name), path.stem)
+
+
+def recipe_of(workspace: Workspace, preset: str, **choices: Any) -> Composed:
+    """The recipe of this id, bundled or the user's own; `choices` as in `composed`, for bundled ones.
+
+    Raises:
+        WorkspaceError: there is none, or a newer version of the app wrote it.
+        SettingsError: there is none, or its file cannot be used as it is.
+    """
+    if preset.startswith(PREFIX):
+        return load_own(workspace, preset).composed()
+    return composed_by_id(preset, **choices)
 
 
 def _path(workspace: Workspace, name: str) -> Path:
