@@ -98,12 +98,13 @@ def _row(s: Setting) -> str:
 
 
 def _acts_only(s: Setting) -> str:
-    """Which values of other settings it needs; the paths of what also has a short name are left out."""
+    """Which values of other settings it needs; the path of what also has a short name is left out."""
     parts = []
     for key, values in s.only.items():
-        short = [_plain(value) for value in values if value is not None and "." not in str(value)]
-        parts.append(f"`{key}` is {', '.join(short or map(str, values))}")
-    return f" It acts only where {' and '.join(parts)}." if parts else ""
+        texts = ["empty" if value is None else _plain(value) for value in values]
+        short = [text for text in texts if "." not in text or text.rpartition(".")[2] not in texts]
+        parts.append(f"`{key}` is {', '.join(short[:-1])}{' or ' if short[1:] else ''}{short[-1]}")
+    return f" It acts only where {', and '.join(parts)}." if parts else ""
 
 
 def _directions(s: Setting) -> str:

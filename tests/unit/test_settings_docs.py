@@ -1,10 +1,13 @@
 """The pages docs/settings.md and docs/glossary.md say what the descriptions and the glossary say."""
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from lora_core.settings import TERMS, catalogue, docs
+import pytest
+
+from lora_core.settings import TERMS, catalogue, docs, setting
 from lora_core.settings.presets import BASES, composed, offered
 
 
@@ -43,6 +46,16 @@ def test_a_setting_that_every_recipe_sets_alike_is_told_once_and_one_that_none_s
     }
     assert cells["seed"] == "`42`"
     assert cells["output_name"] == ""
+
+
+def test_a_setting_that_a_choice_owns_says_which_and_names_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = ("AdamW", "torch.optim.AdamW", "came_pytorch.CAME", None)
+    owned = replace(setting("betas"), only={"optimizer_type": owners, "dora_wd": (True,)})
+    monkeypatch.setattr(docs, "catalogue", lambda: (owned,))
+    sentence = (
+        "It acts only where `optimizer_type` is AdamW, came_pytorch.CAME or empty, and `dora_wd` is true."
+    )
+    assert sentence in docs.page()
 
 
 def test_the_glossary_page_has_one_row_for_each_term() -> None:
