@@ -24,6 +24,7 @@ STOP: Final = ":material/stop:"
 RESUME: Final = ":material/resume:"
 FORCE: Final = ":material/cancel:"
 GO: Final = ":material/arrow_forward:"
+EARLIER: Final = ":material/arrow_back:"
 CHECK: Final = ":material/search:"
 DOWNLOAD: Final = ":material/download:"
 ADD: Final = ":material/add:"
@@ -34,6 +35,10 @@ BACK: Final = ":material/settings_backup_restore:"
 REDO: Final = ":material/redo:"
 REMOVE: Final = ":material/remove:"
 OPEN: Final = ":material/folder_open:"
+MEND: Final = ":material/build:"
+TRY: Final = ":material/speed:"
+AGAIN: Final = ":material/replay:"
+LONGER: Final = ":material/more_time:"
 
 ALL: Final = {
     name: value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str)
