@@ -102,7 +102,7 @@ def share_of(job: jobs.Job, status: jobs.Status) -> float:
 
 def step_words(job: jobs.Job, status: jobs.Status) -> str:
     """How far it is: `120 of 400 steps done`."""
-    unit = "step" if job.kind == "train" else "file"
+    unit = "step" if job.kind in {"train", "smoke"} else "file"
     done, total = done_of(job, status)
     if total:
         return f"{done} of {state.counted(total, unit)} done"
