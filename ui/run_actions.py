@@ -31,7 +31,7 @@ def start(ws: Workspace, opened: Project, *, missing: Sequence[Problem]) -> None
     """Start a run of the project, or name what is `missing`."""
     if missing:
         lines = [f"{problem.what} {problem.fix}" for problem in missing]
-        feedback.care("First do this:", title="It was not started.", lines=lines)
+        feedback.care("It was not started. First do this:", lines=lines)
         return
     with feedback.user_errors():
         job = runs.start_run(ws, project.run_of(opened), engine=opened.engine, project=opened.name)
