@@ -7,6 +7,7 @@ that does to the learning rate, the way to the form. Not covered: going on with 
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import streamlit as st
@@ -56,7 +57,7 @@ def _form(ws: Workspace) -> None:
 def _again(ws: Workspace, job: Job) -> None:
     """Copy the run's settings into its project, as one step that can be taken back."""
     try:
-        run = runs.settings_of(job)
+        run = _settings(job)
         before = projects.load_or_new(ws, job.project or project.NEW)
         made = project.of_run(before.name, run)
         after = replace(
@@ -67,6 +68,14 @@ def _again(ws: Workspace, job: Job) -> None:
         guide_steps.go(guide_steps.REVIEW)
     except LoraError as error:
         st.session_state[_WRONG] = error
+
+
+def _settings(job: Job) -> RunConfig:
+    """What the run was started with; its prompts as lines, because their file belongs to the run."""
+    run = runs.settings_of(job)
+    if isinstance(run.sampling.sample_prompts, Path) and (lines := runs.prompts_of(job)):
+        return settings.with_values(run, {"sample_prompts": tuple(lines)})
+    return run
 
 
 def _longer(ws: Workspace, job: Job) -> None:
@@ -86,7 +95,7 @@ def _longer(ws: Workspace, job: Job) -> None:
         if epochs is None:
             feedback.care("Write a whole number, such as 2.")
             return
-        found = longer(runs.settings_of(job), states[0], epochs)
+        found = longer(_settings(job), states[0], epochs)
         st.write(found.sentence)
         st.caption("It is a training of its own. The finished LoRA of the first one stays as it is.")
         if st.button(f"Train {state.counted(epochs, 'epoch')} longer", key="train_longer", icon=icons.LONGER):

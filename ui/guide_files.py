@@ -23,6 +23,8 @@ from ui.project import NAME, Project
 _HEADER_LIMIT: Final = 64 * 1024 * 1024
 _LARGEST_MB: Final = 4096
 """A LoRA may be sent whole; its header is all that is read."""
+BOX: Final = "guide_files"
+WHAT: Final = "guide_files_what"
 _WRONG: Final = "guide_import_wrong"
 _TURN: Final = "guide_import_turn"
 _FOLDER: Final = "exports"
@@ -32,19 +34,13 @@ _SMALL: Final = 200_000_000
 
 
 def draw(ws: Workspace, opened: Project) -> None:
-    """The three closed boxes."""
-    box = st.expander("Bring in a recipe from a file", key="guide_import_box", on_change="rerun")
-    if box.open:
-        with box:
-            _import(ws, opened)
-    box = st.expander("Take this recipe along", key="guide_export_box", on_change="rerun")
-    if box.open:
-        with box, feedback.user_errors():
-            _export(ws, opened)
-    box = st.expander("Your own presets", key="guide_presets_box", on_change="rerun")
-    if box.open:
-        with box, feedback.user_errors():
-            guide_presets.draw(ws, opened)
+    """The closed box; one of the three things at a time."""
+    box = st.expander("Recipes from files, and your own presets", key=BOX, on_change="rerun")
+    if not box.open:
+        return
+    with box, feedback.user_errors():
+        what = st.radio("What shall be done?", list(_DOES), key=WHAT, persist_state="session")
+        _DOES[what](ws, opened)
 
 
 # --- bringing one in --------------------------------------------------------------------------
@@ -199,3 +195,9 @@ def _command(opened: Project) -> None:
     st.code(runs.command_line(run, BUILT_IN), language="bash", wrap_lines=True)
     st.write("The same with sd-scripts, where that is installed:")
     st.code(runs.command_line(run, SD_SCRIPTS, family=_family(opened)), language="bash", wrap_lines=True)
+
+
+BRING: Final = "Bring in a recipe from a file"
+TAKE: Final = "Take this recipe along"
+OWN: Final = "Use and keep presets of my own"
+_DOES: Final = {BRING: _import, TAKE: _export, OWN: guide_presets.draw}

@@ -57,7 +57,7 @@ def _named(base: BaseModel) -> str:
 
 
 def _about(ws: Workspace, opened: Project, base: BaseModel) -> None:
-    st.write(f"It is of the family {base.family_name} and has {state.how_big(base.size_bytes)}.")
+    st.write(f"It is of the family {base.family_name} and takes {state.how_big(base.size_bytes)}.")
     if guide_recipe.is_demo(base):
         st.write(
             "It draws tiny pictures of simple shapes. It is there to try the app. It has its own recipe."
@@ -155,7 +155,7 @@ def _recommended(ws: Workspace, opened: Project) -> None:
     """What is published for the goal, as plain text. Nothing is fetched here."""
     kind, why = _suited(ws, opened.goal)
     for_goal = f" for the goal {GOALS[opened.goal].title}" if opened.goal in GOALS else ""
-    with st.expander(f"A base model that is recommended{for_goal}"):
+    with st.expander(f"A base model that is recommended{for_goal}", expanded=opened.base_model is None):
         for one in BASES[kind].recommended[:1]:
             st.write(feedback.spoken(f"{one.label}, about {one.size_gb:g} GB. {BASES[kind].sentence}{why}"))
             st.write(feedback.spoken(f"Licence: {one.licence}"))

@@ -12,6 +12,8 @@ import streamlit as st
 
 from lora_core import machine, planning, projects, settings
 from lora_core.errors import Problem
+from lora_core.models import BaseModel
+from lora_core.models.available import DEMO_NAME
 from lora_core.settings.presets import GOALS, default_engine
 from lora_core.workspace import Workspace
 from ui import (
@@ -30,14 +32,14 @@ from ui import (
     training_form,
 )
 from ui.charts import Line
-from ui.project import IMAGES, MODEL, NAME, Project
+from ui.project import IMAGES, MODEL, NAME, TRIGGER, Project
 from ui.settings_fields import Fields
 from ui.settings_groups import PROMPTS
 from ui.training_form import Looked
 
-_LEADS: Final = {MODEL: guide_steps.MODEL, IMAGES: guide_steps.DATASET}
+_LEADS: Final = {MODEL: guide_steps.MODEL, IMAGES: guide_steps.DATASET, TRIGGER: guide_steps.GOAL}
 """Where a setting is chosen that stands on a screen of its own."""
-_CHOOSE: Final = {MODEL: "Choose a base model", IMAGES: "Choose a dataset"}
+_CHOOSE: Final = {MODEL: "Choose a base model", IMAGES: "Choose a dataset", TRIGGER: "Choose a trigger word"}
 
 
 def draw(ws: Workspace, opened: Project) -> None:
@@ -65,10 +67,14 @@ def _chosen(opened: Project) -> str:
     lines = [
         f"- Goal: {goal.title if goal else 'not chosen'}",
         f"- Name: “{feedback.spoken(str(opened.value(NAME)))}”. Trigger word: {trigger}",
-        f"- Base model: {feedback.spoken(base.name) if base else 'not chosen'}",
+        f"- Base model: {feedback.spoken(_base_name(base)) if base else 'not chosen'}",
         f"- Dataset: {feedback.spoken(opened.dataset.name) if opened.dataset else 'not chosen'}",
     ]
     return "\n".join(lines)
+
+
+def _base_name(base: BaseModel) -> str:
+    return DEMO_NAME if guide_recipe.is_demo(base) else base.name
 
 
 def _summary(ws: Workspace, name: str) -> None:

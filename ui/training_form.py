@@ -13,9 +13,10 @@ from lora_core import planning, settings
 from lora_core.errors import Problem, SettingsError
 from lora_core.planning import Estimate, Plan, RunImages
 from lora_core.settings import RunConfig
+from lora_core.settings.presets import GOALS
 from lora_core.workspace import Workspace
 from ui import project, settings_fields, state
-from ui.project import Project
+from ui.project import TRIGGER, Project
 
 LOOK_AGAIN_S = 60.0
 """Seconds after which the pictures are looked at again, for what was changed by another program."""
@@ -43,14 +44,24 @@ class Looked:
 def look(ws: Workspace, opened: Project, *, whole: bool = True) -> Looked:
     """The run, its problems, and with `whole` what it takes."""
     wrong = settings_fields.unfit(opened)
+    lacks = _trigger(opened)
     try:
         run = project.run_of(opened)
     except SettingsError as error:
-        return Looked((*wrong, *error.problems))
+        return Looked((*wrong, *error.problems, *lacks))
     images = _images(settings.dump_dataset(run), _changed(run), run)
     found = planning.check(run, opened.engine, ws, images=images)
     estimate = planning.estimate(run, opened.engine, ws, images) if whole else None
-    return Looked((*wrong, *found), run, images, estimate)
+    return Looked((*wrong, *found, *lacks), run, images, estimate)
+
+
+def _trigger(opened: Project) -> list[Problem]:
+    """A goal that cannot be called without a trigger word, and none is there."""
+    goal = GOALS.get(opened.goal)
+    if goal is None or goal.trigger != "needed" or opened.trigger_word:
+        return []
+    what = f"There is no trigger word. The goal {goal.title} needs one."
+    return [Problem(setting=TRIGGER, what=what, fix="Write one in step 1.", severity="advice")]
 
 
 def problems(ws: Workspace, opened: Project) -> list[Problem]:

@@ -315,6 +315,25 @@ def test_start_starts_the_run_and_shows_it(
     assert settings.run_files(runs.settings_of(job)) == settings.run_files(project.run_of(kept(ws)))
 
 
+def test_a_missing_trigger_word_is_told_where_the_goal_needs_one(ws: Workspace, step: Step) -> None:
+    ready(ws)
+    app = step(guide_steps.REVIEW)
+    assert "The goal Concept needs one." in told(app)
+    app.button(key="lead_metadata_trigger_phrase").click().run()
+    assert "Step 1 of 4" in told(app)
+
+
+def test_a_beginner_sees_few_controls_on_each_screen(ws: Workspace, step: Step) -> None:
+    ready(ws)
+    kinds = ("button", "text_input", "text_area", "selectbox", "radio", "checkbox", "expander")
+    for screen in guide_steps.STEPS:
+        app = step(screen)
+        found = [element for kind in kinds for element in app.main if element.type == kind] or [
+            element for kind in kinds for element in app.get(kind)
+        ]
+        assert len(found) <= 12, screen.id
+
+
 # --- recipes as files -----------------------------------------------------------------------------
 
 
@@ -333,7 +352,7 @@ def test_a_recipe_goes_out_and_comes_in_the_same(ws: Workspace) -> None:
 
 def test_a_report_of_three_columns_stands_before_anything_is_changed(ws: Workspace, step: Step) -> None:
     app = step(guide_steps.REVIEW)
-    app.session_state["guide_import_box"] = True
+    app.session_state["guide_files"] = True
     app.run()
     text = b"network_dim = 12\nlearning_rate = 1e-4\nxformers = true\nwhat_is_this = 3\n"
     app.file_uploader[0].upload("their.toml", text).run()
@@ -353,7 +372,7 @@ def test_a_report_of_three_columns_stands_before_anything_is_changed(ws: Workspa
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"{" * 5000, b"[[[[", HEADER_OF_A_LORA])
 def test_rubbish_is_answered_and_changes_nothing(ws: Workspace, step: Step, data: bytes) -> None:
     app = step(guide_steps.REVIEW)
-    app.session_state["guide_import_box"] = True
+    app.session_state["guide_files"] = True
     app.run()
     app.file_uploader[0].upload("x.json", data).run()
     assert not app.exception
@@ -364,7 +383,8 @@ def test_rubbish_is_answered_and_changes_nothing(ws: Workspace, step: Step, data
 def test_presets_are_kept_used_renamed_taken_away_and_brought_back(ws: Workspace, step: Step) -> None:
     project.save(ws, projects.with_value(ready(ws), "network_dim", 9))
     app = step(guide_steps.REVIEW)
-    app.session_state["guide_presets_box"] = True
+    app.session_state["guide_files"] = True
+    app.session_state["guide_files_what"] = guide_files.OWN
     app.run()
     app.text_input(key="guide_preset_name").set_value("Mine").run()
     app.button(key="guide_preset_save").click().run()
