@@ -16,6 +16,8 @@ if current is None or step is not None:
     guide.draw(ws, step, current)
     st.stop()
 
+guide.leave()
+
 parts = layout.step_page(
     layout.TRAINING,
     does="This page shows how a training goes. The training goes on when you close the tab.",

@@ -3,6 +3,8 @@
 Covered: putting the screens together. Not covered: what is on them.
 """
 
+from typing import Final
+
 import streamlit as st
 
 from lora_core import jobs
@@ -24,6 +26,7 @@ from ui import (
 )
 from ui.guide_steps import Step
 
+_SHOWN: Final = "guide_shown"
 _SCREENS = {
     guide_steps.GOAL.id: guide_goal.draw,
     guide_steps.MODEL.id: guide_model.draw,
@@ -37,6 +40,7 @@ def draw(ws: Workspace, step: Step | None, newest: Job | None) -> None:
     if step is None:
         step = guide_steps.first(opened)
         guide_steps.go(step)  # so that the screen stays when something is chosen on it
+    _arrive(step)
     parts = guide_steps.screen(step)
     with parts.do_it, feedback.user_errors():
         st.caption(f"Project “{feedback.spoken(opened.name)}”.")
@@ -51,6 +55,24 @@ def draw(ws: Workspace, step: Step | None, newest: Job | None) -> None:
         settings_form.history(ws, opened.name)
         if newest is not None:
             _run(ws, newest)
+
+
+def _arrive(step: Step) -> None:
+    """A screen that one comes back to tells its fields their values anew.
+
+    On the way the browser forgot them, and the server did not. Without this the next press of a button sends
+    an empty text for each of them, and it is saved (Streamlit 1.67, with the browser's back button).
+    """
+    if st.session_state.get(_SHOWN) == step.id:
+        return
+    st.session_state[_SHOWN] = step.id
+    for key in [key for key in st.session_state if str(key).startswith("run_")]:
+        del st.session_state[key]
+
+
+def leave() -> None:
+    """The page shows something else than a screen."""
+    st.session_state.pop(_SHOWN, None)
 
 
 def _run(ws: Workspace, newest: Job) -> None:

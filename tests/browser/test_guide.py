@@ -1,4 +1,4 @@
-"""The four steps in a real browser: by keyboard alone, an expert's settings out and in again, axe, both themes."""
+"""The four steps in a real browser: by keyboard alone, a recipe out and in again, axe in both themes."""
 
 import re
 from collections.abc import Callable
