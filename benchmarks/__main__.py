@@ -15,6 +15,7 @@ from benchmarks.record import tell
 
 BENCHMARKS: Final = {
     "first_page": "how long the first page takes, and how much memory the server holds",
+    "settings_edit": "how long one edit in the form with all settings takes, and what it sends",
     "demo_training": "how long the demo's training takes by the command that a user types",
     "training_step": "how long a training step takes, against a bare loop and sd-scripts",
     "memory_account": "how much memory a training step needs, tensor by tensor",

@@ -153,6 +153,11 @@ def _container_limit(total_bytes: int) -> float:
         return total_bytes / _GIB
 
 
+def disk(workspace: Workspace) -> Finding:
+    """What is free where the workspace lies, without a look at anything else."""
+    return _disk(workspace)
+
+
 def _disk(workspace: Workspace) -> Finding:
     place = workspace.root
     while not place.exists():

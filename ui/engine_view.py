@@ -44,10 +44,10 @@ def _box(ws: Workspace, name: str) -> None:
             return
         for file, text in files.items():
             st.markdown(f"**{file}**")
-            st.code(text, language="toml" if file.endswith(".toml") else None, wrap_lines=True)
+            st.code(text, language=None, wrap_lines=True)
         if command := _COMMANDS.get(opened.engine):
             st.markdown("**The command that does the same with these files**")
-            st.code(command, language="bash", wrap_lines=True)
+            st.code(command, language=None, wrap_lines=True)
 
 
 def _differences(opened: Project) -> None:

@@ -22,6 +22,7 @@ from ui import (
     now,
     project,
     run_choice,
+    settings_fields,
     settings_form,
 )
 from ui.guide_steps import Step
@@ -60,14 +61,12 @@ def draw(ws: Workspace, step: Step | None, newest: Job | None) -> None:
 def _arrive(step: Step) -> None:
     """A screen that one comes back to tells its fields their values anew.
 
-    On the way the browser forgot them, and the server did not. Without this the next press of a button sends
-    an empty text for each of them, and it is saved (Streamlit 1.67, with the browser's back button).
+    The browser's back button leads here, too; see `settings_fields.Fields`.
     """
     if st.session_state.get(_SHOWN) == step.id:
         return
     st.session_state[_SHOWN] = step.id
-    for key in [key for key in st.session_state if str(key).startswith("run_")]:
-        del st.session_state[key]
+    settings_fields.forget()
 
 
 def leave() -> None:

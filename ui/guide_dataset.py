@@ -28,7 +28,9 @@ def draw(ws: Workspace, opened: Project) -> None:
     if not names:
         st.write("There is no dataset yet. Bring in your pictures first. After that you come back here.")
     known = [(ws.datasets / name, name) for name in names]
-    Fields(ws=ws, opened=opened, saved=partial(_chose, ws)).pick(IMAGES, known, "No dataset is chosen")
+    Fields(ws=ws, opened=opened, place="dataset step", saved=partial(_chose, ws)).pick(
+        IMAGES, known, "No dataset is chosen"
+    )
     if opened.dataset is not None:
         _about(opened)
     if opened.goal in GOALS:

@@ -19,7 +19,7 @@ from ui.settings_fields import Fields
 def draw(ws: Workspace, opened: Project) -> None:
     """The goals as a list, and the two names."""
     _goals(ws, opened)
-    fields = Fields(ws=ws, opened=opened, saved=partial(_named, ws))
+    fields = Fields(ws=ws, opened=opened, place="goal step", saved=partial(_named, ws))
     fields.one(settings.setting(NAME))
     fields.one(settings.setting(TRIGGER))
     _about_trigger(opened)

@@ -32,7 +32,7 @@ def draw(ws: Workspace, opened: Project) -> None:
     """The choice, what is known about it, and what one could get."""
     found = models.look_for_bases(ws)
     known = [(one.base.path, _named(one.base)) for one in found if one.base is not None]
-    fields = Fields(ws=ws, opened=opened, saved=partial(_chose, ws))
+    fields = Fields(ws=ws, opened=opened, place="model step", saved=partial(_chose, ws))
     fields.pick(MODEL, known, "No base model is chosen")
     base = guide_recipe.base_of(opened)
     if base is not None:

@@ -46,7 +46,7 @@ def draw(ws: Workspace, opened: Project) -> None:
     """The screen, from what will happen to the start."""
     st.markdown(_chosen(opened))
     settings_form.summary(partial(_summary, ws, opened.name))
-    Fields(ws=ws, opened=opened).one(settings.setting(PROMPTS))
+    Fields(ws=ws, opened=opened, place="review step").one(settings.setting(PROMPTS))
     settings_form.draw(ws, opened.name, check=partial(training_form.problems, ws))
     engine_view.draw(ws, opened.name)
     recipe_text.draw(ws, opened.name)
@@ -79,7 +79,8 @@ def _base_name(base: BaseModel) -> str:
 
 def _summary(ws: Workspace, name: str) -> None:
     opened = project.open_or_new(ws, name)
-    looked = training_form.look(ws, opened)
+    found = settings_form.checked(partial(training_form.problems, ws), opened)
+    looked = training_form.look(ws, opened, found=found)
     if looked.plan is not None:
         st.write(training_form.length(looked.plan))
     guide_card.draw(ws, opened, looked)

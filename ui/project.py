@@ -2,7 +2,7 @@
 
 Covered: which project is open (kept in `settings.toml`), one that nobody has named yet, datasets whose
 pictures lie in several folders. Not covered: the project's file (`lora_core.projects`) and the form
-(`ui/run_form.py`).
+(`ui/guide.py`).
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ silently. The text is kept in the project, so it is the same after a reload and 
 that does not fit is kept too, told below the field, and the value before it goes on to count.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,11 @@ FIELD_WIDTH_PX: Final = 520
 _NOT_SAVED: Final = "not_saved"
 """Texts that could not be written to the disk, by field; they are in this window alone."""
 
+_REFUSED: Final = "change_refused"
+
+_DRAWN: Final = "fields_drawn"
+"""The fields that each part of the page had when it was drawn last."""
+
 Saved = Callable[[Project, Project], None]
 """Called after a change was saved, with the project before and after it."""
 
@@ -45,18 +50,30 @@ class Fields:
     saved: Saved = _nothing
     changed: frozenset[str] = frozenset()
     """Settings that are marked as changed, with a button that puts back what the preset has."""
-    idle: dict[str, str] = field(default_factory=dict)
+    idle: Mapping[str, str] = field(default_factory=dict)
     """Settings that do nothing now, with the reason."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What settings mean beside the chosen optimizer, where that is something else than their help says."""
     told: Sequence[Problem] = ()
     """Problems and advice of the whole run; each stands at its field."""
+
+    place: str = ""
+    """The part of the page that these fields stand in; each part has its own name."""
+    _before: frozenset[str] = field(init=False, default=frozenset())
+    _now: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
+        object.__setattr__(self, "_before", frozenset(drawn.get(self.place, ())))
+        drawn[self.place] = self._now
 
     def one(self, setting: Setting, *, full: bool = False) -> None:
         """The field that fits the setting's kind. `full`: with small print, marks, and more help."""
         with st.container(gap="xxsmall", key=f"set_{setting.key}"):
             widget = self._prepare(setting, setting.key)
             self._input(setting, widget)
-            self._below(setting, full=full)
             self._tell(setting, widget)
+            self._below(setting, full=full)
 
     def repeats(self, setting: Setting, folders: Sequence[Path]) -> None:
         """A field for each folder of a dataset that has several."""
@@ -108,8 +125,12 @@ class Fields:
         entry = lost[widget][0] if widget in lost else entry
         # Through the state and not as `value=`: a new start value would make the field a new one, and the
         # text "1e-4" would jump to "0.0001" while it is being typed.
-        if widget not in st.session_state or st.session_state[widget] != entry:
+        # Also when it was not there a moment ago: the browser forgot the field meanwhile and the server did
+        # not, so the next change of anything would send an empty text for it (Streamlit 1.67).
+        new = widget not in self._before or widget not in st.session_state
+        if new or st.session_state[widget] != entry:
             st.session_state[widget] = entry
+        self._now.add(widget)
         return widget
 
     def _saver(self, setting: Setting, widget: str, folder: Path | None = None) -> Callable[[], None]:
@@ -117,26 +138,29 @@ class Fields:
 
     def _input(self, setting: Setting, widget: str) -> None:
         save = self._saver(setting, widget)
+        label = setting.label if setting.kind in {"flag", "prompts", "paths"} else words.label_of(setting)
         if setting.kind == "flag" and not setting.optional:
-            st.checkbox(setting.label, key=widget, on_change=save)
+            st.checkbox(label, key=widget, on_change=save)
         elif choices := self._choices(setting):
-            self._choice(setting, widget, save, choices)
+            self._choice(setting, label, widget, save, choices)
         elif setting.kind in {"prompts", "paths"}:
-            st.text_area(setting.label, key=widget, on_change=save, height="content", width=FIELD_WIDTH_PX)
+            st.text_area(label, key=widget, on_change=save, height="content", width=FIELD_WIDTH_PX)
         else:
-            st.text_input(words.label_of(setting), key=widget, on_change=save, width=FIELD_WIDTH_PX)
+            st.text_input(label, key=widget, on_change=save, width=FIELD_WIDTH_PX)
 
     def _choices(self, setting: Setting) -> list[Any]:
         if choices := setting.choices_for(self.opened.engine):
             return [None, *choices] if setting.optional else [*choices]
         return [*setting.suggestions]
 
-    def _choice(self, setting: Setting, widget: str, save: Callable[[], None], options: list[Any]) -> None:
+    def _choice(
+        self, setting: Setting, label: str, widget: str, save: Callable[[], None], options: list[Any]
+    ) -> None:
         if st.session_state[widget] not in options:
             # Or Streamlit puts the first option in its place without a word.
             options.append(st.session_state[widget])
         st.selectbox(
-            words.label_of(setting),
+            label,
             options,
             key=widget,
             on_change=save,
@@ -153,27 +177,37 @@ class Fields:
             return
         st.caption(f"{feedback.spoken(setting.what)}  \n{words.small_print(setting)}")
         if why := self.idle.get(setting.key):
-            st.markdown(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
-        for problem in self.told:
-            if problem.setting == setting.key:
-                mark = icons.CARE if problem.severity == "error" else icons.NOTE
-                st.markdown(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
+            st.caption(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
+        elif means := self.meanings.get(setting.key):
+            st.caption(f"{icons.NOTE} {feedback.spoken(means)}")
+        self._problems(setting)
         if setting.key in self.changed:
             self._mark(setting)
         more = st.expander(
-            f"More about {setting.label}",
+            f"More about “{setting.label}”",
             key=f"more_{setting.key}",
             type="compact",
             on_change="rerun",
         )
         if more.open:  # a closed one would still be drawn and sent
             with more:
-                _help(setting)
+                st.markdown("\n\n".join(words.more_about(setting)))
+
+    def _problems(self, setting: Setting) -> None:
+        """What the checks of the whole run say about this setting, each with the button that ends it."""
+        typed = self.opened.texts.get(setting.key)
+        if typed is not None and words.understood(setting, typed).problem is not None:
+            return  # the text that does not fit is told already, and the rest is about the value before it
+        for number, problem in enumerate(self.told):
+            if problem.setting == setting.key:
+                mark = icons.CARE if problem.severity == "error" else icons.NOTE
+                st.caption(f"{mark} {feedback.spoken(problem.what)} {feedback.spoken(problem.fix)}")
+                key = f"mend_{setting.key}_{number}"
+                mend_button(self.ws, self.opened.name, problem, key=key, saved=self.saved)
 
     def _mark(self, setting: Setting) -> None:
-        before = words.said(setting, self.opened.preset_value(setting.key))
-        source = "The preset has" if self.opened.preset else "The start value is"
-        st.markdown(f"{icons.CHANGED} **Changed.** {source} {feedback.spoken(before)}.")
+        before = words.before(setting, self.opened)
+        st.caption(f"{icons.CHANGED} **Changed.** {feedback.spoken(before)}")
         st.button(
             f"Put {setting.label} back",
             key=f"back_{setting.key}",
@@ -190,11 +224,6 @@ class Fields:
         elif problem is not None:
             fix = "Change it, or empty the field. No training starts before that."
             feedback.problem(f"{setting.label} does not fit.", why=problem.what, fix=fix)
-
-
-def _help(setting: Setting) -> None:
-    for text in words.more_about(setting):
-        st.markdown(text)
 
 
 def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, saved: Saved) -> None:
@@ -228,16 +257,58 @@ def _changed(before: Project, setting: Setting, entered: Any, folder: Path | Non
     return after if entered == plain else projects.with_text(after, place, str(entered))
 
 
+def forget(places: Iterable[str] | None = None) -> None:
+    """The fields of these parts, or of all, are not on the page now: tell them their values when they come."""
+    drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
+    for place in list(drawn) if places is None else places:
+        drawn.pop(place, None)
+
+
 def put_back(ws: Workspace, name: str, keys: Sequence[str], saved: Saved = _nothing) -> None:
     """Give these settings the preset's values again, else their starting values; one step to take back."""
-    before = projects.load_or_new(ws, name)
-    after = projects.with_values(before, {key: before.preset_value(key) for key in keys})
-    if projects.REPEATS in keys:
-        after = projects.without_repeats(after)
+
+    def change(before: Project) -> Project:
+        after = projects.with_values(before, {key: before.preset_value(key) for key in keys})
+        return projects.without_repeats(after) if projects.REPEATS in keys else after
+
     label = settings.setting(keys[0]).label if len(keys) == 1 else f"{len(keys)} settings"
-    what = f"{label} put back." if before.preset else f"{label} put back to the start."
-    with feedback.user_errors():
-        saved(before, project.save(ws, after, what=what))
+    _do(ws, name, change, f"{label} put back.", saved)
+
+
+def mend_button(ws: Workspace, name: str, problem: Problem, *, key: str, saved: Saved = _nothing) -> None:
+    """The button that ends a problem, where there are values that do; one step to take back."""
+    if problem.mend:
+        label = f"{problem.mend_label.rstrip('.')}."
+        st.button(
+            problem.mend_label,
+            key=key,
+            icon=icons.MEND,
+            on_click=_do,
+            args=(ws, name, lambda before: projects.with_values(before, problem.mend), label, saved),
+        )
+
+
+def _do(ws: Workspace, name: str, change: Callable[[Project], Project], what: str, saved: Saved) -> None:
+    """What a button's press does: one change, saved at once."""
+    try:
+        before = projects.load_or_new(ws, name)
+        after = project.save(ws, change(before), what=what)
+    except LoraError as error:
+        refused(error)
+        return
+    saved(before, after)
+
+
+def refused(error: LoraError) -> None:
+    """Keep why a change was not saved; the line with undo tells it when it is drawn next."""
+    st.session_state[_REFUSED] = error
+
+
+def told_refused() -> None:
+    """Tell it once."""
+    error: LoraError | None = st.session_state.pop(_REFUSED, None)
+    if error is not None:
+        feedback.show(error)
 
 
 def unfit(opened: Project) -> list[Problem]:

@@ -16,9 +16,9 @@ from typing import Final
 
 import streamlit as st
 
-from lora_core import models, projects
+from lora_core import models, projects, settings
 from lora_core.datasets.library import picture_folders
-from lora_core.errors import ModelError, Problem
+from lora_core.errors import LoraError, ModelError, Problem
 from lora_core.projects import REPEATS, Project, Step
 from lora_core.workspace import Workspace
 from ui import (
@@ -94,6 +94,7 @@ def _family(base: str) -> str | None:
 def _box(ws: Workspace, name: str, check: Check) -> None:
     box = st.expander("All settings", key=BOX, on_change="rerun")
     if not box.open:
+        settings_fields.forget(settings_groups.GROUPS)
         return
     with box:
         wanted = _filters()
@@ -126,7 +127,9 @@ def _filters() -> Wanted:
         width=FIELD_WIDTH_PX,
         persist_state="session",
     )
-    st.checkbox("Show only what is changed from the preset", key=_CHANGED, persist_state="session")
+    st.checkbox(
+        "Show only what is changed from the preset or the start", key=_CHANGED, persist_state="session"
+    )
     return _wanted()
 
 
@@ -144,6 +147,7 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
     family = family_of(opened)
     group = settings_groups.group(opened, family, wanted, concern)
     if group is None:
+        settings_fields.forget([concern])
         st.empty()
         return
     searched = bool(wanted.search.strip()) or wanted.changed_only
@@ -156,21 +160,24 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
         on_change=partial(_keep_open, key, concern),
     )
     if not box.open:
+        settings_fields.forget([concern])
         return
     with box:
         fields = Fields(
             ws=ws,
             opened=opened,
+            place=concern,
             saved=partial(_saved, family),
             changed=group.changed,
-            idle=dict(group.idle),
-            told=_checked(check, opened),
+            idle=group.idle,
+            meanings=group.meanings,
+            told=checked(check, opened),
         )
         _members(fields, group)
 
 
-def _checked(check: Check, opened: Project) -> Sequence[Problem]:
-    """The problems of this moment; groups that are drawn one after the other ask once."""
+def checked(check: Check, opened: Project) -> Sequence[Problem]:
+    """The problems of this moment; parts that are drawn one after the other ask once."""
     known: tuple[Project, float, Sequence[Problem]] | None = st.session_state.get(_PROBLEMS)
     if known is None or known[0] != opened or time.monotonic() - known[1] > _MOMENT_S:
         known = opened, time.monotonic(), check(opened)
@@ -195,7 +202,8 @@ def _members(fields: Fields, group: Group) -> None:
         else:
             fields.one(setting, full=True)
     if group.hidden and not _wanted().search.strip():
-        st.caption(f"{state.counted(group.hidden, 'setting')} of this group not shown now.")
+        are = "setting of this group is" if group.hidden == 1 else "settings of this group are"
+        st.caption(f"{group.hidden} {are} not shown, because less detail was chosen.")
     if len(group.changed) > 1:
         st.button(
             f"Put back all {len(group.changed)} changes of this group",
@@ -217,10 +225,13 @@ def touched(before: Project, after: Project, family: str | None) -> list[str]:
     old = {group.concern: group for group in settings_groups.groups(before, family, everything)}
     new = {group.concern: group for group in settings_groups.groups(after, family, everything)}
     differ = {concern for concern in settings_groups.GROUPS if old.get(concern) != new.get(concern)}
-    for s in settings_groups.shown_now(after, family):
-        same = projects.same_value(before.value(s.key), after.value(s.key))
-        if not same or before.texts.get(s.key) != after.texts.get(s.key):
+    for s in settings.catalogue():
+        was, now = before.value(s.key), after.value(s.key)
+        if was is not now and not projects.same_value(was, now):
             differ.add(s.concern)
+    for place in {*before.texts, *after.texts}:
+        if before.texts.get(place) != after.texts.get(place):
+            differ.add(settings.setting(place.partition(":")[0]).concern)
     if before.repeats != after.repeats:
         differ.add("subsets")
     return [concern for concern in settings_groups.GROUPS if concern in differ]
@@ -228,14 +239,8 @@ def touched(before: Project, after: Project, family: str | None) -> list[str]:
 
 def _left_out(opened: Project, family: str | None, search: str) -> None:
     """What the search finds among settings that belong to another choice."""
-    for setting in settings_groups.not_shown(opened, family, search):
-        needs = " and ".join(
-            f"{label} is {' or '.join(map(str, values))}"
-            for label, values in settings_groups.conditions(setting)
-        )
-        st.caption(
-            f"{feedback.spoken(setting.label)} (`{setting.key}`) acts only where {feedback.spoken(needs)}."
-        )
+    for setting, why in settings_groups.not_shown(opened, family, search):
+        st.caption(feedback.spoken(f"{setting.label} is not shown. {why}") + f" `{setting.key}`")
 
 
 def _history(ws: Workspace, name: str) -> None:
@@ -257,6 +262,8 @@ def _step_button(label: str, key: str, icon: str, ws: Workspace, name: str, step
 
 
 def _went(go: Callable[[Workspace, str], Step | None], ws: Workspace, name: str) -> None:
-    with feedback.user_errors():
+    try:
         go(ws, name)
+    except LoraError as error:
+        settings_fields.refused(error)
     st.rerun()  # any field of the page may be another one now

@@ -4,8 +4,8 @@ Covered: what fits the engine and the other settings now, what was changed, what
 covered: drawing (`ui/settings_form.py`). Nothing here imports Streamlit.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lora_core import projects, settings
@@ -30,10 +30,13 @@ GROUPS: Final = {
     "subsets": "Captions and repeats",
     "model": "The base model",
     "precision": "Precision and memory",
+    "speed": "Speed of this computer",
     "saving": "What is saved",
+    "continuing": "Where it goes on from",
     "sampling": "Sample pictures",
     "validation": "Tests on pictures held back",
     "metadata": "Notes in the file",
+    "notes": "More notes in the file",
 }
 
 DETAIL: Final = {
@@ -58,30 +61,28 @@ class Wanted:
         return not self.search.strip() and self.level == "expert" and not self.changed_only
 
 
+def value_of(opened: Project) -> Callable[[str], Any]:
+    """The project's values, as the rules on what goes with what take them."""
+
+    def value(key: str) -> Any:
+        found = opened.value(key)
+        return tuple(found) if isinstance(found, list) else found
+
+    return value
+
+
 def shown_now(opened: Project, family: str | None) -> list[Setting]:
     """The settings that act, or could act, in this project; in the order of the catalogue."""
     return [
         s
-        for s in settings.catalogue()
-        if s.key not in ON_TOP
-        and s.key not in BY_THE_APP
-        and opened.engine in s.engines
-        and (family is None or family in s.families)
-        and len(s.choices_for(opened.engine)) != 1
-        and all(opened.value(key) in values for key, values in s.only.items())
+        for s in settings.shown_settings(value_of(opened), opened.engine, family)
+        if s.key not in ON_TOP and s.key not in BY_THE_APP and len(s.choices_for(opened.engine)) != 1
     ]
-
-
-def idle_now(opened: Project, family: str | None) -> Mapping[str, str]:
-    """Settings that do nothing beside the others now, each with one sentence why."""
-    del opened, family
-    return {}
 
 
 def comes_with(opened: Project, key: str, value: Any) -> Mapping[str, Any]:
     """Values that come with a choice, such as the learning rate of an optimizer that wants 1."""
-    del opened, key, value
-    return {}
+    return settings.on_choice(key, value, value_of(opened))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ class Group:
     """Members that do nothing now, with the reason."""
     changed: frozenset[str]
     """Members that are not as the preset has them."""
+    meanings: Mapping[str, str]
+    """Members that mean something else beside the chosen optimizer than their help says."""
     hidden: int
     """Members that the wish for less detail leaves out."""
 
@@ -102,33 +105,44 @@ class Group:
         return GROUPS[self.concern]
 
 
-def groups(opened: Project, family: str | None, wanted: Wanted) -> list[Group]:
-    """The groups that have something to show, in their order."""
-    shown, idle = shown_now(opened, family), idle_now(opened, family)
+def groups(
+    opened: Project, family: str | None, wanted: Wanted, among: Collection[str] = tuple(GROUPS)
+) -> list[Group]:
+    """The groups among these that have something to show, in their order."""
+    values, shown = value_of(opened), shown_now(opened, family)
+    idle = settings.no_effect(values, opened.engine, family)
     changed = frozenset(changed_keys(opened))
     found = []
-    for concern in GROUPS:
+    for concern in among:
         here = [s for s in shown if s.concern == concern]
-        members = tuple(s for s in here if _wanted(s, wanted, changed))
+        members = tuple(
+            replace(s, advice=settings.advice_for(s, values)) for s in here if _wanted(s, wanted, changed)
+        )
         if members:
             mine = {s.key for s in here}
             why = {key: text for key, text in idle.items() if key in mine}
-            found.append(Group(concern, members, why, changed & mine, len(here) - len(members)))
+            means = {key: text for key in mine if (text := settings.meaning(key, values))}
+            hidden = len(here) - len(members)
+            found.append(Group(concern, members, why, changed & mine, means, hidden))
     return found
 
 
 def group(opened: Project, family: str | None, wanted: Wanted, concern: str) -> Group | None:
     """One group as it is now; None when it has nothing to show."""
-    return next((one for one in groups(opened, family, wanted) if one.concern == concern), None)
+    return next(iter(groups(opened, family, wanted, (concern,))), None)
 
 
 def changed_keys(opened: Project) -> list[str]:
-    """Settings that are not as the preset has them, or where a text stands that does not fit."""
-    typed = {key.partition(":")[0] for key in opened.texts}
+    """Settings that are not as the preset has them, or not as they start where no preset has a say."""
     changed = set(projects.changed_from_preset(opened))
     if opened.repeats:
         changed.add(projects.REPEATS)
-    return [s.key for s in settings.catalogue() if s.key in changed or s.key in typed & changed]
+    return [
+        s.key
+        for s in settings.catalogue()
+        if s.key in changed
+        or (s.part == "target" and not projects.same_value(opened.value(s.key), s.default))
+    ]
 
 
 def _wanted(setting: Setting, wanted: Wanted, changed: frozenset[str]) -> bool:
@@ -147,14 +161,10 @@ def found_by(setting: Setting, search: str) -> bool:
     return all(word in where for word in search.casefold().split())
 
 
-def not_shown(opened: Project, family: str | None, search: str) -> Iterator[Setting]:
-    """What a search finds that has no field now, because another choice leaves it out."""
+def not_shown(opened: Project, family: str | None, search: str) -> Iterator[tuple[Setting, str]]:
+    """What a search finds that has no field now, each with the reason."""
     shown = {s.key for s in shown_now(opened, family)}
+    idle = settings.no_effect(value_of(opened), opened.engine, family)
     for s in settings.catalogue():
-        if s.key not in shown and s.only and opened.engine in s.engines and found_by(s, search):
-            yield s
-
-
-def conditions(setting: Setting) -> list[tuple[str, tuple[Any, ...]]]:
-    """Where a setting acts: the label of each setting that decides, and the values that it must have."""
-    return [(settings.setting(key).label, tuple(values)) for key, values in setting.only.items()]
+        if s.key not in shown and s.key in idle and found_by(s, search):
+            yield s, idle[s.key]

@@ -40,41 +40,48 @@ def usual(setting: Setting) -> str:
     advice = setting.advice
     if advice is None:
         return ""
-    if advice.low is not None and advice.high is not None:
-        return f"usual: {shown(advice.low)} to {shown(advice.high)}"
-    if advice.low is not None:
-        return f"usual: {shown(advice.low)} or more"
-    return f"usual: at most {shown(advice.high)}"
+    low, high = (None if end is None else said(setting, end) for end in (advice.low, advice.high))
+    if low is not None and high is not None:
+        return f"usual: {low} to {high}"
+    return f"usual: {low} or more" if low is not None else f"usual: at most {high}"
 
 
 def more_about(setting: Setting) -> Iterator[str]:
     """Everything else that helps to decide, one sentence or list each."""
     yield feedback.spoken(setting.why)
-    for head, text in (("A higher value", setting.higher), ("A lower value", setting.lower)):
+    for head, text in zip(settings.direction_words(setting), (setting.higher, setting.lower), strict=True):
         if text:
-            yield f"**{_head(setting, head)}:** {feedback.spoken(text)}"
+            yield f"**{head}:** {feedback.spoken(text)}"
     if setting.advice is not None:
         yield f"**Usual values:** {feedback.spoken(setting.advice.reason)} They are advice and no limit."
     if setting.default is not None:
         yield f"**Start value:** {feedback.spoken(said(setting, setting.default))}"
-
-
-def _head(setting: Setting, head: str) -> str:
-    if setting.kind == "flag":
-        return "Turned on" if head == "A higher value" else "Turned off"
-    if setting.kind in {"text", "prompts", "path", "paths"}:
-        return "Filled in" if head == "A higher value" else "Left empty"
-    return head
+    texts = (setting.label, setting.what, setting.why, setting.higher, setting.lower)
+    if terms := settings.terms_in(" ".join(texts)):
+        meanings = "\n".join(
+            f"- **{feedback.spoken(term)}**: {feedback.spoken(settings.TERMS[term])}" for term in terms
+        )
+        yield f"**Words used here**\n\n{meanings}"
 
 
 def said(setting: Setting, value: Any) -> str:
     """A value in a sentence, short."""
     if value is None or value in ("", (), []):
         return EMPTY
+    if isinstance(value, float) and setting.kind != "steps_or_share":
+        return settings.in_words(setting, value)
     lines = shown(value).splitlines()
     text = lines[0] if len(lines) == 1 else f"{len(lines)} lines"
     text = text if len(text) <= 60 else f"{text[:59]}…"
     return f"“{text}”" if setting.kind in {"text", "prompts"} else text
+
+
+def before(setting: Setting, project: Project) -> str:
+    """What the preset has, or what it starts with, in one sentence."""
+    value = said(setting, project.preset_value(setting.key))
+    if project.preset and setting.part == "recipe":
+        return "The preset leaves it empty." if value == EMPTY else f"The preset has {value}."
+    return "It starts empty." if value == EMPTY else f"The start value is {value}."
 
 
 def entered(setting: Setting, project: Project, place: str | None = None) -> Any:

@@ -4,6 +4,7 @@ Covered: asking `lora_core.planning` once a change, the sentences about the leng
 (`ui/guide_review.py`) and the rules (`lora_core.planning`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,10 @@ class Looked:
         return self.estimate.plan if self.estimate else None
 
 
-def look(ws: Workspace, opened: Project, *, whole: bool = True) -> Looked:
-    """The run, its problems, and with `whole` what it takes."""
+def look(
+    ws: Workspace, opened: Project, *, whole: bool = True, found: Sequence[Problem] | None = None
+) -> Looked:
+    """The run, its problems, and with `whole` what it takes; `found` spares another look at the problems."""
     wrong = settings_fields.unfit(opened)
     lacks = _trigger(opened)
     try:
@@ -50,9 +53,10 @@ def look(ws: Workspace, opened: Project, *, whole: bool = True) -> Looked:
     except SettingsError as error:
         return Looked((*wrong, *error.problems, *lacks))
     images = _images(settings.dump_dataset(run), _changed(run), run)
-    found = planning.check(run, opened.engine, ws, images=images)
+    if found is None:
+        found = [*wrong, *planning.check(run, opened.engine, ws, images=images), *lacks]
     estimate = planning.estimate(run, opened.engine, ws, images) if whole else None
-    return Looked((*wrong, *found, *lacks), run, images, estimate)
+    return Looked(tuple(found), run, images, estimate)
 
 
 def _trigger(opened: Project) -> list[Problem]:

@@ -21,6 +21,9 @@ MAX_RESIZED_PIXELS: Final = 89_478_485
 """Above this an image is not resized but reported: Pillow's own bound for a picture held in memory.
 A 2 x 2000 strip would otherwise be blown up to gigabytes and then cut down again."""
 
+_SMALLEST_STEP: Final = 8
+"""Pixels; the smallest training size has a bucket at this step."""
+
 
 class Size(NamedTuple):
     """Width and height in pixels."""
@@ -102,6 +105,8 @@ class Buckets:
                     setting="min_bucket_reso",
                     what=f"Its {self.lowest} px is above the short side of the resolution, {shortest} px.",
                     fix=f"Set it to {shortest} or less.",
+                    mend={"min_bucket_reso": shortest},
+                    mend_label=f"Set it to {shortest}",
                 )
             )
         if self.highest < longest:
@@ -110,6 +115,8 @@ class Buckets:
                     setting="max_bucket_reso",
                     what=f"Its {self.highest} px is below the long side of the resolution, {longest} px.",
                     fix=f"Set it to {longest} or more.",
+                    mend={"max_bucket_reso": longest},
+                    mend_label=f"Set it to {longest}",
                 )
             )
         if not self.table:
@@ -118,6 +125,8 @@ class Buckets:
                     setting="bucket_reso_steps",
                     what=f"A step of {self.bucket_reso_steps} px leaves no bucket at this resolution.",
                     fix="Set a smaller step or a larger resolution.",
+                    mend={"bucket_reso_steps": _SMALLEST_STEP},
+                    mend_label=f"Set the step to {_SMALLEST_STEP}",
                 )
             )
         return tuple(found)

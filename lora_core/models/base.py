@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from lora_core.errors import LoraFileError, ModelError
 from lora_core.loras import read_header
-from lora_core.models.hub import model_folder
+from lora_core.models.hub import HALF, model_folder
 from lora_core.models.single_file import inspect_file
 
 FAMILY_NAMES: Final[Mapping[str, str]] = {
@@ -161,7 +161,9 @@ def _weights(path: Path, part: str) -> int:
     """Bytes of the weights of one part, after a look at each file's header."""
     folder = path / part
     _record(path, f"{part}/config.json")
-    files = sorted(file for file in folder.glob("*.safetensors") if not file.name.startswith("."))
+    found = sorted(file for file in folder.glob("*.safetensors") if not file.name.startswith("."))
+    # Weights in half precision count where there are no others: the same are never loaded twice.
+    files = [file for file in found if HALF not in file.name] or found
     if not files:
         if any(folder.glob("*.bin")):
             why = f"The weights in {part} are .bin files, which can run code when they are opened."

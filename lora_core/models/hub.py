@@ -7,7 +7,8 @@ Not covered: other sites, and logging in (see the hub's own command, `hf auth lo
 """
 
 import sys
-from pathlib import Path, PureWindowsPath
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from lora_core.errors import ModelError
@@ -18,7 +19,9 @@ _BASE_FILES: Final = [
     *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder", "text_encoder_2")),
     *(f"{part}/*" for part in ("tokenizer", "tokenizer_2")),
 ]
-_NOT_NEEDED: Final = ["*.fp16.*", "*.non_ema.*", "*.bin", "*.onnx", "*openvino*"]
+_NOT_NEEDED: Final = ["*.non_ema.*", "*.bin", "*.onnx", "*openvino*"]
+HALF: Final = ".fp16."
+"""In the names of weights that a repository keeps in half precision, beside others or alone."""
 TOKENIZER_FILES: Final = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
@@ -66,17 +69,25 @@ def download(name: str, *, tokenizer_only: bool = False) -> Path:
     Raises:
         ModelError: the hub could not be reached, or does not hand it out.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     files = [*TOKENIZER_FILES] if tokenizer_only else _BASE_FILES
     try:
-        return Path(snapshot_download(name, allow_patterns=files, ignore_patterns=_NOT_NEEDED))
+        twice = stored_twice(HfApi().list_repo_files(name))
+        return Path(snapshot_download(name, allow_patterns=files, ignore_patterns=[*_NOT_NEEDED, *twice]))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{name} was not downloaded.",
             why=f"The hub answered: {' '.join(str(error).split())[:200]}.",
             fix="Check the name and the connection. A model that asks for consent needs hf auth login first.",
         ) from error
+
+
+def stored_twice(files: Iterable[str]) -> list[str]:
+    """The half precision weights whose folder has others too; those that stand alone are needed."""
+    weights = [PurePosixPath(file) for file in files if file.endswith(".safetensors")]
+    whole = {file.parent for file in weights if HALF not in file.name}
+    return [str(file) for file in weights if HALF in file.name and file.parent in whole]
 
 
 def main(arguments: list[str]) -> int:

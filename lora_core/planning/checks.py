@@ -5,12 +5,14 @@ nothing beside each other, and values far from what others use. Errors are only 
 run; all else is advice. Not covered: time and memory.
 """
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from lora_core import engines, machine
 from lora_core.errors import Problem, SettingsError
+from lora_core.planning.device import needs_a_card
 from lora_core.planning.images import RunImages, look_at_images
 from lora_core.planning.masks import masks_and_class_images
 from lora_core.planning.steps import Plan, buckets_of, plan
@@ -21,6 +23,8 @@ FEW_IMAGES: Final = 5
 MANY_ENOUGH_TO_HOLD_BACK: Final = 40
 _NAMED: Final = 5
 """Names in one sentence; the count is always told."""
+_RATES: Final = frozenset({"learning_rate", "unet_lr"})
+_OF_TESTS: Final = ("validate_every_n_epochs", "validate_every_n_steps", "max_validation_steps")
 
 
 def check(
@@ -34,7 +38,9 @@ def check(
     found = look_at_images(run) if images is None else images
     amount = plan(run, found)
     problems = [*engines.get(engine).check(run), *_buckets(run), *_folders(found), *_files(run)]
-    problems += [*masks_and_class_images(run, found), *_too_few(run, amount)]
+    problems += [*masks_and_class_images(run, found), *_too_few(run, amount), *_resumed(run, amount)]
+    if workspace is not None:
+        problems += needs_a_card(run, workspace)
     advice: list[Problem] = []
     for look in _ADVICE:
         advice += look(run, found)
@@ -45,8 +51,10 @@ def check(
     return [p for p in listed if p.severity == "error"] + [p for p in listed if p.severity != "error"]
 
 
-def _advice(key: str, what: str, fix: str) -> Problem:
-    return Problem(setting=key, what=what, fix=fix, severity="advice")
+def _advice(key: str, what: str, fix: str, mend: Mapping[str, Any] | None = None, label: str = "") -> Problem:
+    return Problem(
+        setting=key, what=what, fix=fix, severity="advice", mend=mend or {}, mend_label=label if mend else ""
+    )
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
@@ -90,7 +98,14 @@ def _too_few(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
         if total < batch:
             what = f"An epoch uses {_count(total, 'picture')}, repeats included, and a batch takes {batch}."
             fix = f"Set the batch size to {total} or less, or raise the repeats."
-            yield Problem(setting="batch_size", what=what, fix=fix)
+            mend, label = {"batch_size": total}, f"Set the batch size to {total}"
+            yield Problem(
+                setting="batch_size",
+                what=what,
+                fix=fix,
+                mend=mend if total else {},
+                mend_label=label if total else "",
+            )
 
 
 def _files(run: RunConfig) -> Iterator[Problem]:
@@ -103,6 +118,29 @@ def _files(run: RunConfig) -> Iterator[Problem]:
             setting="resume",
             what=f"There is no saved state at {run.saving.resume}.",
             fix="Choose the folder of a state, or leave it out to start from the beginning.",
+            mend={"resume": None},
+            mend_label="Start from the beginning",
+        )
+
+
+def _resumed(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
+    """A run that would go on from behind its own end."""
+    if run.saving.resume is None or amount is None:
+        return
+    try:
+        step = json.loads((run.saving.resume / "state.json").read_text("utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # the engine says what is wrong with the state
+    if isinstance(step, int) and step > amount.steps:
+        by_epochs = run.schedule.max_train_epochs is not None
+        key = "max_train_epochs" if by_epochs else "max_train_steps"
+        enough = -(-step // amount.steps_per_epoch) if by_epochs else step
+        yield Problem(
+            setting=key,
+            what=f"The state is from step {step}, and the run has {amount.steps} steps.",
+            fix="Set more steps or epochs, or go on from an earlier state.",
+            mend={key: enough},
+            mend_label=f"Set it to {enough}",
         )
 
 
@@ -151,7 +189,8 @@ def _about_captions(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     kept = [images.subset.keep_tokens or images.subset.keep_tokens_separator for images in own]
     if any(images.subset.shuffle_caption and not keep for images, keep in zip(own, kept, strict=True)):
         what = f"Tags are shuffled, and so {trigger} does not stay in front."
-        yield _advice("keep_tokens", what, "Set the tags that stay in front to 1.")
+        fix = "Set the tags that stay in front to 1."
+        yield _advice("keep_tokens", what, fix, {"keep_tokens": 1}, "Keep the first tag in front")
 
 
 def _said(subset: SubsetSettings, caption: str | None) -> str:
@@ -164,34 +203,42 @@ def _about_samples(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     sampling = run.sampling
     if sampling.sample_every_n_epochs and sampling.sample_every_n_steps:
         what = "Samples are drawn by epochs, so this number of steps is not used."
-        yield _advice("sample_every_n_steps", what, "Leave one of the two empty.")
+        mend = {"sample_every_n_steps": None}
+        yield _advice(
+            "sample_every_n_steps", what, "Leave one of the two empty.", mend, "Leave the steps out"
+        )
     if sampling.sample_prompts and not (
         sampling.sample_every_n_epochs or sampling.sample_every_n_steps or sampling.sample_at_first
     ):
         what = "There are prompts for samples, but none are drawn while the run goes on."
-        yield _advice("sample_every_n_epochs", what, "Set it to 1 to see samples after each epoch.")
+        fix, each = "Set it to 1 to see samples after each epoch.", {"sample_every_n_epochs": 1}
+        yield _advice("sample_every_n_epochs", what, fix, each, "Draw samples after each epoch")
 
 
 def _without_effect(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     del found
     if run.network.conv_alpha is not None and run.network.conv_dim is None:
         what = "It does nothing, because the larger image filters are not trained."
-        yield _advice("conv_alpha", what, "Set a rank for them too, or leave it empty.")
+        fix = "Set a rank for them too, or leave it empty."
+        yield _advice("conv_alpha", what, fix, {"conv_alpha": None}, "Leave conv_alpha out")
     if run.schedule.max_train_epochs and run.schedule.max_train_steps != setting("max_train_steps").default:
         what = "It is not used, because a number of epochs is set."
-        yield _advice("max_train_steps", what, "Leave the epochs empty if you want to count in steps.")
+        fix, mend = "Leave the epochs empty if you want to count in steps.", {"max_train_epochs": None}
+        yield _advice("max_train_steps", what, fix, mend, "Count in steps")
     tests = run.validation
     wanted = tests.validate_every_n_epochs or tests.validate_every_n_steps or tests.max_validation_steps
     if wanted and not any(dataset.validation_split for dataset in run.dataset.datasets):
         what = "No test is made, because no picture is held back for it."
-        yield _advice("validation_split", what, "Set it to 0.1, or leave the settings of the tests empty.")
+        fix = "Set it to 0.1, or leave the settings of the tests empty."
+        yield _advice("validation_split", what, fix, dict.fromkeys(_OF_TESTS), "Make no tests")
 
 
 def _held_back(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     split = any(dataset.validation_split for dataset in run.dataset.datasets)
     if split and 0 < found.count < MANY_ENOUGH_TO_HOLD_BACK:
         what = f"Some of your {_count(found.count, 'picture')} are held back and not learned from."
-        yield _advice("validation_split", what, "With fewer than 40 pictures, set it to 0.")
+        fix = "With fewer than 40 pictures, set it to 0."
+        yield _advice("validation_split", what, fix, {"validation_split": 0.0}, "Learn from all pictures")
 
 
 def _twice(run: RunConfig, found: RunImages) -> Iterator[Problem]:
@@ -209,11 +256,17 @@ def _far_from_usual(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     del found
     for placed in placed_values(run):
         unused = placed.setting.key == "max_train_steps" and run.schedule.max_train_epochs
-        if not unused and _outside(placed):
+        factor = placed.setting.key in _RATES and _finds_its_rate(run)
+        if not unused and not factor and _outside(placed):
             advice = placed.setting.advice
             reason = advice.reason if advice is not None else ""
             what = f"{placed.setting.label} is {placed.value:g}. {reason}"
             yield _advice(placed.setting.key, what, "Keep it if you meant it.")
+
+
+def _finds_its_rate(run: RunConfig) -> bool:
+    name = run.optimizer.optimizer_type.rpartition(".")[2].lower()
+    return name.startswith(("prodigy", "dadapt"))
 
 
 def _outside(placed: Placed) -> bool:
@@ -235,7 +288,9 @@ def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
     warmup = run.schedule.lr_warmup_steps
     if isinstance(warmup, int) and warmup >= amount.steps:
         what = f"The warm-up takes {warmup} steps, and the whole run takes {amount.steps}."
-        yield _advice("lr_warmup_steps", what, "Set fewer steps, or a share such as 0.05.")
+        fix, mend = "Set fewer steps, or a share such as 0.05.", {"lr_warmup_steps": 0.05}
+        yield _advice("lr_warmup_steps", what, fix, mend, "Warm up for 5 percent of the run")
+    yield from _fall_and_warmup(run, amount)
     small = [count for count in amount.buckets if count.uses < run.dataset.datasets[count.dataset].batch_size]
     if small and len(amount.buckets) > 1:
         sizes = ", ".join(str(count.size) for count in small[:_NAMED])
@@ -247,17 +302,35 @@ def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
         every = getattr(run.saving if name == "saved" else run.sampling, key)
         if every and every > amount.epochs:
             what = f"Nothing is {name} on the way, because the run has only {_count(amount.epochs, 'epoch')}."
-            yield _advice(key, what, f"Set it to {amount.epochs} or less.")
+            fix, mend = f"Set it to {amount.epochs} or less.", {key: amount.epochs}
+            yield _advice(key, what, fix, mend, f"Set it to {amount.epochs}")
+
+
+def _fall_and_warmup(run: RunConfig, amount: Plan) -> Iterator[Problem]:
+    """Warm-up and fall that take more than the whole run together."""
+    schedule = run.schedule
+    if schedule.lr_scheduler != "warmup_stable_decay" or schedule.lr_scheduler_type:
+        return
+    parts = (schedule.lr_warmup_steps, schedule.lr_decay_steps)
+    taken = sum(int(part * amount.steps) if isinstance(part, float) else part for part in parts)
+    if taken > amount.steps:
+        yield _advice(
+            "lr_decay_steps",
+            f"Warm-up and fall take {taken} steps, and the whole run takes {amount.steps}.",
+            "Set shares, such as 0.05 for the warm-up and 0.2 for the fall.",
+            {"lr_warmup_steps": 0.05, "lr_decay_steps": 0.2},
+            "Use 5 and 20 percent of the run",
+        )
 
 
 def _about_machine(run: RunConfig, workspace: Workspace) -> Iterator[Problem]:
     facts = machine.read_facts(workspace)
     if run.precision.mixed_precision == "bf16" and facts is not None and facts.get("bf16") is False:
         what = "This machine is slow at bf16, or lacks it."
-        yield _advice("mixed_precision", what, "Set it to no.")
-    for finding in machine.probe(workspace).findings:
-        if finding.key == "disk" and finding.state == "problem":
-            yield _advice("", f"{finding.sentence} Only {finding.value} on the disk.", finding.fix)
+        yield _advice("mixed_precision", what, "Set it to no.", {"mixed_precision": "no"}, "Use no")
+    disk = machine.disk(workspace)
+    if disk.state == "problem":
+        yield _advice("", f"{disk.sentence} Only {disk.value} on the disk.", disk.fix)
 
 
 _ADVICE: Final[tuple[Callable[[RunConfig, RunImages], Iterator[Problem]], ...]] = (

@@ -52,8 +52,12 @@ def files(run: RunConfig, plan: Plan, images: RunImages) -> Files | None:
     by_epoch, by_step = _epochs(run, plan), _steps(run, plan)
     kept_epochs = by_epoch[-run.saving.save_last_n_epochs :] if run.saving.save_last_n_epochs else by_epoch
     kept_steps = _within(by_step, run.saving.save_last_n_steps)
+    state_epochs = kept_epochs
+    if keep := run.saving.save_last_n_epochs_state:
+        state_epochs = by_epoch[-keep:]
+    state_steps = _within(by_step, run.saving.save_last_n_steps_state or run.saving.save_last_n_steps)
     at_end = run.saving.save_state or run.saving.save_state_on_train_end
-    states = {epoch * plan.steps_per_epoch for epoch in kept_epochs} | set(kept_steps)
+    states = {epoch * plan.steps_per_epoch for epoch in state_epochs} | set(state_steps)
     states = (states if run.saving.save_state else set()) | ({plan.steps} if at_end else set())
     drawn, times = sample_pixels(run), _sample_times(run, plan)
     kept = len(kept_epochs) + len(kept_steps) + 1

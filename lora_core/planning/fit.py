@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lora_core import engines
 from lora_core.errors import SettingsError
-from lora_core.planning.estimate import Estimate, Known, estimated, look
+from lora_core.planning.estimates import Estimate, Known, estimated, look
 from lora_core.planning.images import RunImages
 from lora_core.settings import RunConfig, setting, with_values
 from lora_core.workspace import Workspace
@@ -150,7 +150,7 @@ def _latents(run: RunConfig, known: Known) -> Iterator[list[Change]]:
     if precision.vae_batch_size != 1:
         why = "Pictures are made ready one by one. It takes a little longer before the first step."
         yield [_change(run, "vae_batch_size", 1, why)]
-    elif precision.cache_latents and not precision.cache_latents_to_disk:
+    if precision.cache_latents and not precision.cache_latents_to_disk:
         why = "Prepared pictures lie on the disk and not in memory. Steps stay as fast."
         yield [_change(run, "cache_latents_to_disk", True, why)]
 
@@ -196,9 +196,11 @@ def _batch(run: RunConfig, known: Known) -> Iterator[list[Change]]:
 
 def _precision(run: RunConfig, known: Known) -> Iterator[list[Change]]:
     if run.precision.mixed_precision == "no":
-        slow = "" if known.free.bf16 else " This machine has no bf16 of its own, so it can be slower."
+        # Older cards have fp16 alone; everything else works with bf16, if slowly.
+        half = "fp16" if known.free.device == "cuda" and known.free.bf16 is False else "bf16"
+        slow = "" if half == "fp16" or known.free.bf16 else " It can be slower here."
         why = f"The base model then takes half of the memory.{slow}"
-        yield [_change(run, "mixed_precision", "bf16", why)]
+        yield [_change(run, "mixed_precision", half, why)]
 
 
 def _eight_bits(run: RunConfig, known: Known) -> Iterator[list[Change]]:

@@ -59,13 +59,19 @@ def free(workspace: Workspace) -> Free:
         gpu=gpu,
         gpu_total=total,
         ram=_ram(),
-        disk=shutil.disk_usage(workspace.root).free,
+        disk=_disk(workspace.root),
         bf16=facts.get("bf16"),
     )
 
 
 def _driver() -> bool:
-    return shutil.which("nvidia-smi") is not None
+    return shutil.which("nvidia-smi") is not None or Path("/dev/kfd").exists()
+
+
+def _disk(place: Path) -> int:
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def _now() -> tuple[machine.Gpu, ...]:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from lora_core.errors import LoraError
 from lora_core.loras import read_header
-from lora_core.models import BaseModel, inspect_base
+from lora_core.models import inspect_base
 
 Role = Literal["attention", "cross", "mlp", "proj", "residual", "time", "outer", "text", "text_mlp"]
 
@@ -79,23 +79,41 @@ class Layers:
 
 
 def layers_of(base: Path) -> Layers | None:
-    """The layers of the base model at `base`; None when there is no such model that can be read."""
+    """The layers of the base model at `base`; None when there is no such model that can be read.
+
+    Remembered while its files stay as they are, because pages ask at every edit.
+    """
+    stamp = _stamp(base)
+    return _found(base, stamp) if stamp else _looked_up(base)
+
+
+def _stamp(base: Path) -> tuple[int, ...]:
+    """Other numbers once the model was replaced; none for a name on the hub and for what is not there."""
+    found = []
+    for part in ("", "model_index.json", "unet", "vae", "text_encoder", "text_encoder_2"):
+        try:
+            facts = (base / part).stat()
+        except OSError:
+            continue
+        found += [facts.st_mtime_ns, facts.st_size]
+    return tuple(found)
+
+
+@lru_cache(maxsize=16)
+def _found(base: Path, stamp: tuple[int, ...]) -> Layers | None:
+    del stamp  # only tells one state of the files from another
+    return _looked_up(base)
+
+
+def _looked_up(base: Path) -> Layers | None:
     try:
         found = inspect_base(base)
-        return _read(found.path, _stamp(found), found.family, is_file=found.is_file)
+        return _read(found.path, found.family, is_file=found.is_file)
     except (LoraError, OSError):
         return None
 
 
-def _stamp(found: BaseModel) -> int:
-    """Another number once the model was replaced."""
-    places = [found.path] if found.is_file else [found.path / part for part in ("unet", "vae")]
-    return max(place.stat().st_mtime_ns for place in places) ^ found.size_bytes
-
-
-@lru_cache(maxsize=16)
-def _read(path: Path, stamp: int, family: str, *, is_file: bool) -> Layers:
-    del stamp  # only tells one state of the files from another
+def _read(path: Path, family: str, *, is_file: bool) -> Layers:
     if is_file:
         shapes = _shapes(path)
         unet, vae = _under(shapes, _SINGLE_UNET), _under(shapes, _SINGLE_VAE)

@@ -23,6 +23,8 @@ def masks_and_class_images(run: RunConfig, found: RunImages) -> Iterator[Problem
             what=what,
             fix="Set a folder of masks, or turn this off.",
             severity="advice",
+            mend={"masked_loss": False},
+            mend_label="Turn off masks",
         )
     if run.batch.masked_loss:
         yield from _of_folders(found)
@@ -31,7 +33,14 @@ def masks_and_class_images(run: RunConfig, found: RunImages) -> Iterator[Problem
     if run.batch.prior_loss_weight != 1 and not any(subset.is_reg for subset in subsets):
         what = "It does nothing, because no folder holds class images."
         fix = "Leave it at 1, or mark the folder of class images."
-        yield Problem(setting="prior_loss_weight", what=what, fix=fix, severity="advice")
+        yield Problem(
+            setting="prior_loss_weight",
+            what=what,
+            fix=fix,
+            severity="advice",
+            mend={"prior_loss_weight": 1.0},
+            mend_label="Set it to 1",
+        )
 
 
 def _of_folders(found: RunImages) -> Iterator[Problem]:
@@ -48,4 +57,10 @@ def _of_folders(found: RunImages) -> Iterator[Problem]:
 def _class_images(dataset: DatasetSettings) -> Iterator[Problem]:
     if all(subset.is_reg for subset in dataset.subsets):
         what = "All folders hold class images, and there is nothing to learn beside them."
-        yield Problem(setting="is_reg", what=what, fix="Turn it off for the folder with your own images.")
+        yield Problem(
+            setting="is_reg",
+            what=what,
+            fix="Turn it off for the folder with your own images.",
+            mend={"is_reg": False},
+            mend_label="Learn from all folders",
+        )

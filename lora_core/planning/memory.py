@@ -2,7 +2,7 @@
 
 Covered: weights by number type, LoRA, gradients, optimizer, what the forward pass keeps for the backward
 pass with and without gradient checkpointing, VAE and text encoders in each phase, caches, the program
-itself. Not covered: what is free, and what runs have shown (see `estimate.py`), several GPUs.
+itself. Not covered: what is free, and what runs have shown (see `estimates.py`), several GPUs.
 
 The factors are fitted to counts of every tensor of SD 1.x and SDXL at 512 to 1024 px and batch 1 to 4,
 with the method that docs/benchmarks.md describes; docs/planning.md has the comparison.
@@ -24,7 +24,7 @@ MODEL: Final = 1
 CONTEXT: Final = 600 * 2**20
 """What a program takes of a GPU before its first tensor, with room for the kernels' own needs."""
 
-_LIBRARIES: Final = 700 * 2**20
+_LIBRARIES: Final = 600 * 2**20
 """Python, torch, diffusers and transformers, on a CPU."""
 _LIBRARIES_GPU: Final = 2500 * 2**20
 """The same with the libraries of a GPU."""

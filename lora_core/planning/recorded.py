@@ -1,7 +1,7 @@
 """What runs on this machine took: time and memory, kept in `measured.jsonl` of the workspace.
 
 Covered: one line for each finished training and each smoke run, finding those that are like a planned
-run. Not covered: measuring (the engine does it) and what is made of it (see `estimate.py`).
+run. Not covered: measuring (the engine does it) and what is made of it (see `estimates.py`).
 
 A line is appended with one write, so that two jobs cannot mix theirs; a line that was cut off is skipped.
 """
@@ -11,14 +11,17 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, Literal
 
 from lora_core.jobs import Job
+from lora_core.planning.images import look_at_images
 from lora_core.planning.layers import layers_of
 from lora_core.planning.memory import MODEL, memory
+from lora_core.planning.steps import plan
 from lora_core.settings import RunConfig, load_run
 from lora_core.workspace import Workspace, disk_errors
 
@@ -123,17 +126,14 @@ def remember(workspace: Workspace, job: Job, *, started: float) -> None:
         os.write(descriptor, (json.dumps(record) + "\n").encode())
 
 
-class _appending:  # noqa: N801  used as a word of `with`
-    """A file descriptor that writes at the end."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-
-    def __enter__(self) -> int:
-        return self._descriptor
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+@contextmanager
+def _appending(path: Path) -> Iterator[int]:
+    """A file descriptor that writes at the end, whoever else writes there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _of_folder(job: Job, run: RunConfig, started: float) -> Measured | None:
@@ -146,7 +146,10 @@ def _of_folder(job: Job, run: RunConfig, started: float) -> Measured | None:
     peaks = [record for record in records if record.get("kind") == "peak"]
     if like is None or not times or not peaks:
         return None
-    counted = memory(run, device=str(peaks[-1].get("device")))
+    # Of a very long run only the end is read, and its first step is not there.
+    from_start = records[0].get("kind") == "start"
+    images, device = look_at_images(run), str(peaks[-1].get("device"))
+    counted = memory(run, device=device, plan=plan(run, images), captions=images.count)
     return Measured(
         kind="smoke" if job.kind == "smoke" else "train",
         at=time.time(),
@@ -154,10 +157,10 @@ def _of_folder(job: Job, run: RunConfig, started: float) -> Measured | None:
         like=like,
         rank=run.network.network_dim,
         optimizer=run.optimizer.optimizer_type,
-        device=str(peaks[-1].get("device")),
+        device=device,
         steps=len(steps),
         step_s=_spread(times),
-        start_s=max(0.0, _number(mine[0].get("time"), started) - started),
+        start_s=max(0.0, _number(mine[0].get("time"), started) - started) if from_start else None,
         gpu_mib=_most(peaks, "gpu_mib"),
         ram_mib=_most(peaks, "ram_mib"),
         counted_gpu_mib=counted.gpu / _MIB if counted and counted.gpu else None,
@@ -218,6 +221,11 @@ def _read(record: Mapping[str, Any]) -> Measured | None:
         return Measured(**values) if len(values["step_s"]) == 3 else None
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def took(workspace: Workspace, job_id: str) -> Measured | None:
+    """What one finished training or smoke run took; None where nothing was kept of it."""
+    return next((one for one in measured(workspace) if one.job == job_id), None)
 
 
 def alike(workspace: Workspace, run: RunConfig, engine: str, *, device: str | None = None) -> list[Measured]:

@@ -9,6 +9,7 @@ it, and replaces it; so both keep what they changed. Each saved change is a step
 Covered: the file, its lock, its history. Not covered: what is in the record (see `record.py`).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -84,7 +85,18 @@ def load_or_new(workspace: Workspace, name: str) -> Project:
 
 def _table(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = record.get(key)
-    return dict(value) if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return {name: item for name, item in value.items() if _can_be_written(item)}
+
+
+def _can_be_written(value: object) -> bool:
+    """False for dates and the like, which only a file changed by hand has, and no setting."""
+    if isinstance(value, dict):
+        return all(map(_can_be_written, value.values()))
+    if isinstance(value, list):
+        return all(map(_can_be_written, value))
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, bool | int | str)
 
 
 def _texts(record: Mapping[str, Any], key: str) -> list[str]:

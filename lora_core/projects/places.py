@@ -9,6 +9,7 @@ A place is `settings:network_dim`, `texts:network_dim`, `repeats:pets/cats`, `ot
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 from lora_core import settings
@@ -116,6 +117,9 @@ def said(value: Any) -> str:
         return f"{len(value)} lines" if len(value) != 1 else f"“{_cut(str(value[0]))}”"
     if isinstance(value, Mapping):
         return f"{len(value)} values"
+    if isinstance(value, float):
+        plain = format(Decimal(repr(value)), "f")  # 0.00001 and not 1e-05
+        return plain.removesuffix(".0") if len(plain) <= _LONGEST // 2 else repr(value)
     return f"“{_cut(value)}”" if isinstance(value, str) and " " in value else _cut(str(value))
 
 

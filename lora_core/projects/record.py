@@ -153,7 +153,7 @@ def changed_from_preset(project: Project) -> list[str]:
 
 def same_value(one: Any, other: Any) -> bool:
     """Whether two values of one setting are the same to an engine; a list from a file equals a tuple."""
-    return plain(one) == plain(other) and repr(plain(one)) == repr(plain(other))
+    return one is other or repr(plain(one)) == repr(plain(other))
 
 
 def plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from lora_core.jobs import Job
 from lora_core.loras import LoraInfo
 from lora_core.runs.facts import checkpoints_of, settings_of
 from lora_core.runs.metrics import Curve, Progress
-from lora_core.settings import RunConfig, catalogue
+from lora_core.settings import RunConfig, catalogue, setting
 
 _NOT_NOTES: Final = frozenset(
     {"optimizer_type", "network_dim", "network_alpha", "learning_rate", "max_train_steps"}
@@ -119,9 +119,9 @@ def _within(found: tuple[float, ...], asked: set[Any], run: RunConfig) -> bool |
     if all(any(math.isclose(one, other, rel_tol=1e-3) for other in asked) for one in found):
         return True
     # These give single layers sizes of their own.
-    network = run.network.model_dump()
-    own = ("block", "reg_dims", "dim_from_weights", "factor", "rs_lora", "conv_dim")
-    return None if any(value for key, value in network.items() if any(part in key for part in own)) else False
+    own = ("block", "reg_dims", "reg_alphas", "dim_from_weights", "factor", "rs_lora", "conv_")
+    changed = [key for key, value in run.network.model_dump().items() if value != setting(key).default]
+    return None if any(part in key for key in changed for part in own) else False
 
 
 def _layers(run: RunConfig, info: LoraInfo) -> Iterator[Line]:

@@ -111,6 +111,7 @@ def export_run_zip(
     plan = _Plan()
     moved = _with_places(run, plan, images=images)
     plan.texts |= settings.run_files(moved)
+    plan.texts[CONFIG_NAME] = _for_family(plan.texts[CONFIG_NAME], family)
     plan.texts[CONFIG_NAME] += '\n# where it writes\noutput_dir = "output"\n'
     plan.notes += [
         f"{p.setting}: {p.what} {p.fix}".removeprefix(": ") for p in settings.unsupported(run, SD_SCRIPTS)
@@ -126,6 +127,20 @@ def export_run_zip(
             "The run was not exported.", why=why, fix="Look at the dataset, then export again."
         ) from error
     return Exported(path, len(plan.texts) + len(plan.files), tuple(plan.notes))
+
+
+_NOT_OF_TRAIN_NETWORK: Final = frozenset({
+    "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "disable_mmap_load_safetensors",
+})  # fmt: skip
+"""Arguments that sdxl_train_network.py of sd-scripts has and train_network.py has not, at 48d368f."""
+
+
+def _for_family(config: str, family: str) -> str:
+    """`config` without arguments that the script of this family does not know."""
+    if family == "sdxl":
+        return config
+    lines = config.splitlines(keepends=True)
+    return "".join(line for line in lines if line.partition(" = ")[0] not in _NOT_OF_TRAIN_NETWORK)
 
 
 def _write(archive: zipfile.ZipFile, plan: _Plan, told: Told) -> None:

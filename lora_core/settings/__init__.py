@@ -20,10 +20,13 @@ from lora_core.settings._owners import CAME, WITH_TWO_BETAS, acts
 from lora_core.settings._toml import SIZE_LIMIT, parse, read_bytes, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown
 from lora_core.settings.choices import advice_for, meaning, on_choice
+from lora_core.settings.concern_continuing import ContinuingSettings
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
 from lora_core.settings.concern_network import NetworkSettings
+from lora_core.settings.concern_notes import NotesSettings
 from lora_core.settings.concern_optimizer import OptimizerSettings
 from lora_core.settings.concern_output import (
     MetadataSettings,
@@ -32,7 +35,7 @@ from lora_core.settings.concern_output import (
     ValidationSettings,
 )
 from lora_core.settings.concern_schedule import ScheduleSettings
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_speed import SpeedSettings
 from lora_core.settings.concern_text import TextSettings
 from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
 from lora_core.settings.files import (
@@ -83,6 +86,7 @@ __all__ = [
     "BatchSettings",
     "Checked",
     "Concern",
+    "ContinuingSettings",
     "DatasetFile",
     "DatasetSettings",
     "Difference",
@@ -93,6 +97,7 @@ __all__ = [
     "MetadataSettings",
     "ModelSettings",
     "NetworkSettings",
+    "NotesSettings",
     "OptimizerSettings",
     "Part",
     "Place",
@@ -104,6 +109,7 @@ __all__ = [
     "SavingSettings",
     "ScheduleSettings",
     "Setting",
+    "SpeedSettings",
     "SubsetSettings",
     "Target",
     "TextSettings",

@@ -41,6 +41,11 @@ ADAMW_SCHEDULE_FREE: Final = ("AdamWScheduleFree", "schedulefree.AdamWScheduleFr
 RADAM_SCHEDULE_FREE: Final = ("RAdamScheduleFree", "schedulefree.RAdamScheduleFree")
 SGD_SCHEDULE_FREE: Final = ("SGDScheduleFree", "schedulefree.SGDScheduleFree")
 SCHEDULE_FREE: Final = (*ADAMW_SCHEDULE_FREE, *RADAM_SCHEDULE_FREE, *SGD_SCHEDULE_FREE)
+PRODIGY_PLUS: Final = ("prodigyplus.ProdigyPlusScheduleFree",)
+D_ADAPTATION: Final = tuple(
+    f"DAdapt{name}" for name in ("ation", "AdamPreprint", "AdaGrad", "Adam", "Adan", "AdanIP", "Lion", "SGD")
+)
+"""Optimizers of sd-scripts that find their rate, too; what they take is not described here."""
 NESTEROV: Final = ("SGDNesterov", "SGDNesterov8bit")
 
 

@@ -16,10 +16,14 @@ from lora_core.settings._description import Setting
 from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._values import checked, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 from lora_core.settings.run import catalogue, setting
 
 _LITERAL_LIMIT: Final = 1000
+_MOST_PROBLEMS: Final = 200
+_LONGEST_NAME: Final = 100
+_MOST_GUESSES: Final = 50
+"""Names for which another one is looked up; each costs some milliseconds."""
 
 
 class Reading:
@@ -30,7 +34,12 @@ class Reading:
         self.notes: list[str] = []
 
     def problem(self, key: str, what: str, fix: str, where: str = "") -> None:
-        self.problems.append(Problem(setting=key, what=f"{where}{what}", fix=fix))
+        key = key if len(key) <= _LONGEST_NAME else f"{key[:_LONGEST_NAME]}…"
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(Problem(setting=key, what=f"{where}{what}", fix=fix))
+        elif len(self.problems) == _MOST_PROBLEMS:
+            what, fix = "There are more problems than can be listed.", "Mend these first."
+            self.problems.append(Problem(setting="", what=what, fix=fix))
 
     def value(self, setting: Setting, value: Any, folder: Path, where: str = "") -> Any:
         """The value as its field holds it, paths made absolute; None with a problem noted."""
@@ -231,7 +240,7 @@ def _unknown(key: str, reading: Reading, names: list[str], table: str, where: st
     if placed is not None:
         reading.problem(key, f"It does not belong in {table}.", _right_place(placed), where)
         return
-    near = known.nearest(key, names)
+    near = known.nearest(key, names) if len(reading.problems) < _MOST_GUESSES else None
     fix = f"Did you mean {near}? If not, leave it out." if near else "Check its spelling, or leave it out."
     reading.problem(key, f"There is no such key for {table}.", fix, where)
 

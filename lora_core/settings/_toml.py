@@ -26,6 +26,9 @@ SIZE_LIMIT: Final = 1_000_000
 """Bytes. A settings file has a few thousand; a large one is something else by mistake."""
 
 
+_DOTTED: Final = re.compile(r"""(?<![\w"'-])[\w"'-]++(?:[ \t]*+\.[ \t]*+[\w"'-]++){12}""")
+"""A key of many parts: the readers need minutes for one of ten thousand."""
+_MOST_NAMES: Final = 20_000
 _LAST_OF_FOUR_DIGITS: Final = 0xFFFF
 _HARMLESS: Final = re.compile(r"[A-Za-z0-9./_-][A-Za-z0-9 .,/_:()=-]*")
 """Texts that no reader was ever seen to misread; trying them out would cost more than writing them."""
@@ -69,13 +72,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
     Raises:
         SettingsError: the text is not TOML, or sd-scripts would read it differently.
     """
-    if len(text) > SIZE_LIMIT:
-        raise _refused(name, "It is larger than a settings file can be.", "Choose the right file.")
-    try:
-        strict = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
-        raise _refused(name, f"It is not complete TOML: {where}.", how_to_mend(where)) from error
+    strict = strictly(text, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its own source has escapes that newer Pythons warn about
@@ -93,6 +90,25 @@ def parse(text: str, name: str) -> dict[str, Any]:
             "Write it more simply: one key on each line, and texts in double quotes.",
         )
     return strict
+
+
+def strictly(text: str, name: str) -> dict[str, Any]:
+    """The table in `text` as Python's own reader finds it.
+
+    Raises:
+        SettingsError: the text is not TOML, or no person would have written it.
+    """
+    if len(text) > SIZE_LIMIT:
+        raise _refused(name, "It is larger than a settings file can be.", "Choose the right file.")
+    if _DOTTED.search(text):
+        raise _refused(name, "It holds a name of very many parts.", "Choose the right file.")
+    if text.count("=") + text.count("[") > _MOST_NAMES:
+        raise _refused(name, "It holds more names than a settings file has.", "Choose the right file.")
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
+        raise _refused(name, f"It is not complete TOML: {where}.", how_to_mend(where)) from error
 
 
 def how_to_mend(message: str) -> str:

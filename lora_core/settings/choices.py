@@ -13,11 +13,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from lora_core.settings import _owners
-from lora_core.settings._description import Advice, Setting
+from lora_core.settings._description import BUILT_IN, Advice, Setting
 from lora_core.settings._owners import ValueOf, acts
-from lora_core.settings.ignored import finds_its_rate, schedule_free
+from lora_core.settings.ignored import finds_its_rate, no_effect, schedule_free
 from lora_core.settings.run import catalogue, setting
 
+_DROPOUTS: Final = ("network_dropout", "rank_dropout")
 _RATES: Final = ("learning_rate", "unet_lr", "text_encoder_lr")
 
 
@@ -60,6 +61,13 @@ _CHOICES: Final = (
             "max_grad_norm": 0.0,
         },
     ),
+    # A rate of 1, no limit of a step, and a course that has no effect: section 6.
+    _Choice(
+        _owners.PRODIGY_PLUS,
+        rate=Decimal(1),
+        values={"lr_scheduler": "constant", "lr_warmup_steps": 0, "max_grad_norm": 0.0},
+    ),
+    _Choice(_owners.D_ADAPTATION, rate=Decimal(1)),  # a rate of about 1: section 6
     # A rule of thumb: a rate 3 to 10 times lower than AdamW's (section 5.3, a third party's text).
     _Choice(_owners.LION, share=Decimal("0.2")),
     _Choice(
@@ -97,6 +105,10 @@ def on_choice(key: str, value: Any, value_of: ValueOf) -> dict[str, Any]:
     for s in catalogue():
         if s.only and s.key not in changes and after(s.key) != s.default and not acts(s, after):
             changes[s.key] = s.default
+    if key in {"network_module", "algo", "dora_wd"}:
+        # The built-in engine stops at a dropout that the network does not have; sd-scripts reads over it.
+        idle = no_effect(after, BUILT_IN, None)
+        changes |= {each: None for each in _DROPOUTS if each in idle and after(each) is not None}
     return {asked: new for asked, new in changes.items() if not _same(new, value_of(asked))}
 
 
@@ -164,6 +176,8 @@ def meaning(key: str, value_of: ValueOf) -> str | None:
     optimizer = value_of("optimizer_type")
     if key == "learning_rate" and optimizer in _owners.PRODIGY:
         return "Prodigy finds the rate by itself and multiplies it by this number. Leave it at 1."
+    if key == "learning_rate" and optimizer in (*_owners.PRODIGY_PLUS, *_owners.D_ADAPTATION):
+        return "This optimizer finds the rate by itself and multiplies it by this number. Leave it at 1."
     if key == "lr_scheduler" and optimizer in _owners.PRODIGY:
         return "The course multiplies the rate that Prodigy finds. Cosine is common."
     if key == "learning_rate" and finds_its_rate(value_of):
@@ -176,6 +190,8 @@ def advice_for(s: Setting, value_of: ValueOf) -> Advice | None:
     if s.key not in {"learning_rate", "unet_lr"}:
         return s.advice
     optimizer = value_of("optimizer_type")
+    if optimizer in (*_owners.PRODIGY_PLUS, *_owners.D_ADAPTATION):
+        return Advice(0.5, 1, "These optimizers are made for 1.")
     if optimizer in _owners.PRODIGY:
         return Advice(0.5, 1, "Prodigy is made for 1. Some recipes use 0.75.")
     if optimizer in _owners.CAME:

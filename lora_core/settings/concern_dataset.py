@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from lora_core.settings._description import Advice, Concern, as_tuple, described
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 
 
 def _as_size(value: object) -> object:

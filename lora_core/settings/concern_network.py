@@ -87,16 +87,16 @@ class PlainNetwork(Concern):
         label="Train the image part only",
         what="Trains the part that draws. The part that reads your words stays as it is.",
         why="Leave it on. It keeps other words safe and saves memory.",
-        higher="On: the part that reads your words stays as it is.",
-        lower="Off: both parts are trained. This needs more memory.",
+        higher="The part that reads your words stays as it is.",
+        lower="Both parts are trained. This needs more memory.",
     )
     network_train_text_encoder_only: bool = described(
         False,
         label="Train the text part only",
         what="Trains the part that reads your words. The part that draws stays as it is.",
         why="Leave it off. It is for tests and rare recipes.",
-        higher="On: the part that draws stays as it is.",
-        lower="Off: the part that draws is trained.",
+        higher="The part that draws stays as it is.",
+        lower="The part that draws is trained.",
         level="expert",
     )
     text_encoder_lr: NumbersValue | None = described(
@@ -160,8 +160,8 @@ class PlainNetwork(Concern):
         what="Takes rank, alpha and layers from the LoRA to go on from. The ranks set here are not "
         "used then.",
         why="Turn it on if you do not know the shape of that file.",
-        higher="On: rank, alpha and layers are those of the file.",
-        lower="Off: the file must have the shape that is set here.",
+        higher="Rank, alpha and layers are those of the file.",
+        lower="The file must have the shape that is set here.",
     )
     base_weights: PathsValue | None = described(
         None,

@@ -69,8 +69,8 @@ class _Prodigy(Concern):
         label="Prodigy: weight decay on its own",
         what="Pulls the LoRA back apart from the step itself, as AdamW does.",
         why="Leave it on.",
-        higher="On: the weight decay acts as in AdamW.",
-        lower="Off: the weight decay is mixed into the step.",
+        higher="The weight decay acts as in AdamW.",
+        lower="The weight decay is mixed into the step.",
         **_of(*PRODIGY),
     )
     use_bias_correction: bool = described(
@@ -78,8 +78,8 @@ class _Prodigy(Concern):
         label="Prodigy: even out the first steps",
         what="Corrects the first steps, as Adam does. They are too small without it.",
         why="Turn it on for a LoRA. Most recipes do.",
-        higher="On: the search for the rate starts more slowly.",
-        lower="Off: the first steps are left as they are.",
+        higher="The search for the rate starts more slowly.",
+        lower="The first steps are left as they are.",
         **_of(*PRODIGY),
     )
     safeguard_warmup: bool = described(
@@ -87,8 +87,8 @@ class _Prodigy(Concern):
         label="Prodigy: guard for a warm-up",
         what="Keeps the rate from growing too far while a warm-up goes on.",
         why="Turn it on if you use a warm-up.",
-        higher="On: steps of the warm-up count less in the search.",
-        lower="Off: all steps count the same.",
+        higher="Steps of the warm-up count less in the search.",
+        lower="All steps count the same.",
         **_of(*PRODIGY),
     )
     beta3: float | None = described(
@@ -123,8 +123,8 @@ class _Adafactor(Concern):
         label="Adafactor: find its own rate",
         what="Adafactor sets the rate by itself. Your rates and the course of the rate are then not used.",
         why="Turn it off to set the rate yourself. Recipes for LoRA do so.",
-        higher="On: your rates and the course of the rate are not used.",
-        lower="Off: your rates and the course of the rate count.",
+        higher="Your rates and the course of the rate are not used.",
+        lower="Your rates and the course of the rate count.",
         **{**_of(*ADAFACTOR), "level": "advanced"},
     )
     scale_parameter: bool = described(
@@ -132,8 +132,8 @@ class _Adafactor(Concern):
         label="Adafactor: scale by the weights",
         what="Makes the steps of a layer larger if its numbers are large.",
         why="Turn it off if you set the rate yourself.",
-        higher="On: large layers take larger steps.",
-        lower="Off: the rate acts as it stands.",
+        higher="Large layers take larger steps.",
+        lower="The rate acts as it stands.",
         **_of(*ADAFACTOR),
     )
     warmup_init: bool = described(
@@ -141,8 +141,8 @@ class _Adafactor(Concern):
         label="Adafactor: start slowly",
         what="The rate that Adafactor finds grows from almost zero. It finds its own rate then in any case.",
         why="Leave it off if you set the rate yourself.",
-        higher="On: the run starts slowly, and your rates are not used.",
-        lower="Off: the run starts at once.",
+        higher="The run starts slowly, and your rates are not used.",
+        lower="The run starts at once.",
         **_of(*ADAFACTOR),
     )
     clip_threshold: float = described(
@@ -242,8 +242,8 @@ class _ScheduleFree(Concern):
         label="Schedule-free: wait at first",
         what="RAdam skips its first few steps, until it knows how large a step may be.",
         why="Leave it on.",
-        higher="On: the first few steps change nothing.",
-        lower="Off: the first few steps are plain ones.",
+        higher="The first few steps change nothing.",
+        lower="The first few steps are plain ones.",
         **_of(*RADAM_SCHEDULE_FREE),
     )
 
@@ -279,8 +279,8 @@ class OptimizerArguments(_ScheduleFree, _Came, _Adafactor, _Prodigy):
         label="SGD: look ahead",
         what="Takes each step from where the last one leads. It needs a momentum.",
         why="Turn it on if a recipe names Nesterov.",
-        higher="On: the way bends sooner.",
-        lower="Off: plain momentum is used.",
+        higher="The way bends sooner.",
+        lower="Plain momentum is used.",
         **_of(*torch_names("SGD")),
     )
     amsgrad: bool = described(
@@ -288,8 +288,8 @@ class OptimizerArguments(_ScheduleFree, _Came, _Adafactor, _Prodigy):
         label="Adam: never grow a step again",
         what="Keeps the largest mistake in mind, so that steps only get smaller. It is called AMSGrad.",
         why="Leave it off, unless a recipe names it.",
-        higher="On: steps get smaller over time, and more memory is used.",
-        lower="Off: steps may grow again.",
+        higher="Steps get smaller over time, and more memory is used.",
+        lower="Steps may grow again.",
         **_of(*ADAMW, *torch_names("Adam")),
     )
     decoupled_weight_decay: bool = described(
@@ -297,7 +297,7 @@ class OptimizerArguments(_ScheduleFree, _Came, _Adafactor, _Prodigy):
         label="Weight decay apart from the rate",
         what="Pulls the LoRA back apart from the step itself. With Lion, the rate then does not scale it.",
         why="Leave it off, unless a recipe names it.",
-        higher="On: the weight decay acts on its own.",
-        lower="Off: the weight decay acts through the step or the rate.",
+        higher="The weight decay acts on its own.",
+        lower="The weight decay acts through the step or the rate.",
         **_of(*PLAIN_LION, *torch_names("Adam", "NAdam", "RAdam")),
     )

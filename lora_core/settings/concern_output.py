@@ -76,6 +76,31 @@ class SavingSettings(Concern):
         higher="The run can go on from each saved file. States take much space on the disk.",
         lower="Saves take less space. After a power cut, the run may have to start anew.",
     )
+    save_last_n_epochs_state: int | None = described(
+        None,
+        label="Epoch states to keep",
+        what="Keeps so many of the newest states and removes older ones. If it is empty, the number of epoch "
+        "files counts.",
+        why="Set it to 2. A state is large, and only the last one is needed to go on.",
+        higher="More states stay on the disk.",
+        lower="Fewer states stay on the disk.",
+        unit="states",
+        level="expert",
+        only={"save_state": (True,)},
+        ge=1,
+    )
+    save_last_n_steps_state: int | None = described(
+        None,
+        label="How far back step states are kept",
+        what="Removes states that are older than this many steps. If it is empty, that for files counts.",
+        why="Set it if your disk is small.",
+        higher="More states stay on the disk.",
+        lower="Fewer states stay on the disk.",
+        unit="steps",
+        level="expert",
+        only={"save_state": (True,)},
+        ge=1,
+    )
     save_state_on_train_end: bool = described(
         False,
         label="Save a state at the end",

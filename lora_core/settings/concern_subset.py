@@ -12,8 +12,8 @@ from pydantic import Field
 from lora_core.settings._description import Advice, Concern, PathValue, described
 
 
-class SubsetSettings(Concern):
-    """One folder of images."""
+class FolderSettings(Concern):
+    """One folder of images, as far as both engines have it."""
 
     image_dir: PathValue = described(
         ...,

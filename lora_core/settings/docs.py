@@ -35,6 +35,8 @@ A run is described by two files in the form of sd-scripts: `config.toml` and `da
 - "Place" says where a value stands: an argument is a key of `config.toml`; `network_args` and the like are
   lists of texts `"key=value"` in it; dataset and subset are tables of `dataset.toml`. A dataset setting may
   also stand under `[general]`, or as the named argument in `config.toml`; the nearest one decides.
+- An optimizer, a schedule and a kind of network own their arguments. What another one owns is not written.
+  A text of a hand-written list that the chosen one does not own is kept as it stands, and named before a run.
 - Relative paths start at the folder of the file that names them.
 - "In presets" says what the recipes of the app set, each by its goal and its kind of base model. Recipes for
   a size of memory, for many images and for a short or a long run change some of these values again.

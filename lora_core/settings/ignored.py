@@ -6,8 +6,8 @@ should show; values that stand in a run and do nothing. Not covered: what comes 
 `choices.py`) and what an engine refuses (see `lora_core.planning`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lora_core.errors import Problem
@@ -113,12 +113,12 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(("sample_sampler",), _no_prompts, "There are no prompts, so no samples are drawn."),
     Rule(
-        ("save_last_n_epochs",),
+        ("save_last_n_epochs", "save_last_n_epochs_state"),
         lambda look: not look["save_every_n_epochs"],
         "No files are saved by epochs.",
     ),
     Rule(
-        ("save_last_n_steps",),
+        ("save_last_n_steps", "save_last_n_steps_state"),
         lambda look: not look["save_every_n_steps"],
         "No files are saved by steps.",
     ),
@@ -221,6 +221,31 @@ RULES: Final[tuple[Rule, ...]] = (
         "LyCORIS does not use it for LoKr.",
     ),
     Rule(
+        ("sdpa", "xformers"),
+        lambda look: bool(look["mem_eff_attn"]),
+        "Attention in small pieces is on, and it is used in place of this.",
+    ),
+    Rule(
+        ("sdpa",),
+        lambda look: bool(look["xformers"]),
+        "The attention of xformers is used in place of this.",
+    ),
+    Rule(
+        ("persistent_data_loader_workers",),
+        lambda look: not look["max_data_loader_n_workers"],
+        "There are no helpers that read images.",
+    ),
+    Rule(
+        ("initial_epoch",),
+        lambda look: look["initial_step"] is not None,
+        "The first step is set, and it is used in place of this.",
+    ),
+    Rule(
+        ("skip_until_initial_step",),
+        lambda look: not look["initial_step"] and (look["initial_epoch"] or 1) == 1,
+        "The run begins at its first step.",
+    ),
+    Rule(
         ("no_half_vae",),
         lambda look: look["mixed_precision"] == "no",
         "All numbers are kept in full.",
@@ -294,12 +319,7 @@ def idle(run: RunConfig) -> list[Problem]:
     """
     value_of = value_in(run)
     problems = [
-        Problem(
-            setting=placed.setting.key,
-            what=f"It does nothing here. {_belongs(placed.setting, value_of)}",
-            fix=f"Leave {placed.setting.key} out.",
-            severity="advice",
-        )
+        _nothing_here(placed.setting, value_of)
         for placed in placed_values(run)
         if placed.setting.only and placed.value != placed.setting.default
         if not acts(placed.setting, value_of)
@@ -310,6 +330,27 @@ def idle(run: RunConfig) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
+_OTHER_KIND: Final[Mapping[str, Mapping[str, Any]]] = {"dora_wd": {"network_module": "lycoris.kohya"}}
+"""Settings that ask for another kind of file, with the choice that gives it. Who asks for DoRA must not
+get a plain LoRA with a remark."""
+
+
+def _nothing_here(s: Setting, value_of: ValueOf) -> Problem:
+    what, fix = f"It does nothing here. {_belongs(s, value_of)}", f"Leave {s.key} out."
+    if mend := _OTHER_KIND.get(s.key):
+        ((key, value),) = mend.items()
+        fix = f"Set {key} to {value}, or leave {s.key} out."
+        return Problem(setting=s.key, what=what, fix=fix, mend=mend, mend_label=f"Use {value}")
+    return Problem(
+        setting=s.key,
+        what=what,
+        fix=fix,
+        severity="advice",
+        mend={s.key: s.default},
+        mend_label=f"Leave {s.key} out",
+    )
+
+
 def _not_its_own(place: str, item: str, value_of: ValueOf) -> list[Problem]:
     key = item.partition("=")[0].strip()
     here = {s.key: s for s in catalogue() if s.place == place}
@@ -318,7 +359,9 @@ def _not_its_own(place: str, item: str, value_of: ValueOf) -> list[Problem]:
     why, fix = _belongs(here[key], value_of), f"Leave {key} out."
     no_course = finds_its_rate(value_of) or schedule_free(value_of("optimizer_type"))
     if place == "network_args" or (place == "lr_scheduler_args" and no_course):
-        return [Problem(setting=key, what=f"It does nothing here. {why}", fix=fix, severity="advice")]
+        problem = _nothing_here(here[key], value_of)
+        # It stands in a list, which no button changes.
+        return [replace(problem, mend={}, mend_label="")]
     return [Problem(setting=key, what=f"The chosen type stops at it. {why}", fix=fix)]
 
 

@@ -28,14 +28,20 @@ APP_DECIDES: Final[Mapping[str, str]] = {
     "console_log_simple": "the app keeps the whole log",
     "dataset_config": "the dataset file is read together with this one",
     "config_file": "this is the file itself",
+    "wandb_run_name": "the app always logs for TensorBoard",
+    "wandb_api_key": "the app always logs for TensorBoard, and keeps no keys in files",
+    "output_config": "sd-scripts would write its settings and not train",
+    "debug_dataset": "sd-scripts would show its images and not train",
+    "train_data_dir": "the dataset file names the images",
+    "reg_data_dir": "the dataset file names the images",
+    "in_json": "the dataset file names the images",
 }
 """Arguments that a hand-written file may hold and the app sets itself, with what it does instead."""
 
 CHANGES_NO_RESULT: Final = frozenset({
-    "cache_info", "dataset_repeats", "ddp_gradient_as_bucket_view",
-    "ddp_static_graph", "ddp_timeout", "highvram", "lowram", "max_data_loader_n_workers", "mem_eff_attn",
-    "persistent_data_loader_workers", "sdpa", "skip_cache_check",
-    "xformers",
+    "cache_info", "dataset_repeats", "ddp_gradient_as_bucket_view", "ddp_static_graph", "ddp_timeout",
+    "disable_mmap_load_safetensors", "dynamo_backend", "highvram", "lowram", "max_data_loader_n_workers",
+    "mem_eff_attn", "persistent_data_loader_workers", "sdpa", "skip_cache_check", "xformers",
 })  # fmt: skip
 """Arguments about speed and memory only: an engine without them trains the same LoRA."""
 

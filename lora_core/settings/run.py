@@ -16,10 +16,13 @@ from lora_core.errors import Problem, SettingsError
 from lora_core.settings._description import Concern, Setting, settings_of
 from lora_core.settings._owners import ValueOf, acts
 from lora_core.settings._values import checked
+from lora_core.settings.concern_continuing import ContinuingSettings
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
+from lora_core.settings.concern_folder import SubsetSettings
 from lora_core.settings.concern_loss import LossSettings
 from lora_core.settings.concern_model import ModelSettings
 from lora_core.settings.concern_network import NetworkSettings
+from lora_core.settings.concern_notes import NotesSettings
 from lora_core.settings.concern_optimizer import OptimizerSettings
 from lora_core.settings.concern_output import (
     MetadataSettings,
@@ -28,7 +31,7 @@ from lora_core.settings.concern_output import (
     ValidationSettings,
 )
 from lora_core.settings.concern_schedule import ScheduleSettings
-from lora_core.settings.concern_subset import SubsetSettings
+from lora_core.settings.concern_speed import SpeedSettings
 from lora_core.settings.concern_text import TextSettings
 from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
 
@@ -47,6 +50,9 @@ class Recipe(Concern):
     sampling: SamplingSettings = SamplingSettings()
     validation: ValidationSettings = ValidationSettings()
     metadata: MetadataSettings = MetadataSettings()
+    speed: SpeedSettings = SpeedSettings()
+    continuing: ContinuingSettings = ContinuingSettings()
+    notes: NotesSettings = NotesSettings()
 
 
 class RunConfig(Recipe):
@@ -107,6 +113,9 @@ _CONCERNS: Final[Mapping[str, type[Concern]]] = {
     "sampling": SamplingSettings,
     "validation": ValidationSettings,
     "metadata": MetadataSettings,
+    "speed": SpeedSettings,
+    "continuing": ContinuingSettings,
+    "notes": NotesSettings,
     "datasets": DatasetSettings,
     "subsets": SubsetSettings,
 }

@@ -27,15 +27,18 @@ def unsupported(run: RunConfig, engine: str) -> list[Problem]:
         if not acts(s, value_of):  # what does nothing anyway is told by `ignored.idle`
             continue
         if engine not in s.engines and value != s.default and s.key not in known.CHANGES_NO_RESULT:
-            problems.append(_missing(s.key, engine))
+            problems.append(_missing(s.key, engine, {s.key: s.default}))
         allowed = s.choices_for(engine)
         if allowed and value is not None and value not in allowed:
             listed = " or ".join(str(choice).lower() if choice is True else str(choice) for choice in allowed)
+            instead = s.default if s.default in allowed else allowed[0]
             problems.append(
                 Problem(
                     setting=s.key,
                     what=f"{_name(engine)} does not take {shown(value)} here; {_other(engine)} has it.",
                     fix=f"Set {s.key} to {listed}.",
+                    mend={s.key: instead},
+                    mend_label=f"Set {s.key} to {str(instead).lower() if instead is True else instead}",
                 )
             )
     if engine != SD_SCRIPTS:
@@ -64,11 +67,13 @@ def _acting(table: known.Table, other: Mapping[str, Any]) -> Iterator[str]:
     return (key for key, value in other.items() if not known.has_no_effect(table, key, value))
 
 
-def _missing(key: str, engine: str) -> Problem:
+def _missing(key: str, engine: str, mend: Mapping[str, Any] | None = None) -> Problem:
     return Problem(
         setting=key,
         what=f"The setting {key} is not in {_name(engine)[0].lower()}{_name(engine)[1:]}; sd-scripts has it.",
         fix=f"Leave {key} out.",
+        mend=mend or {},
+        mend_label=f"Leave {key} out" if mend else "",
     )
 
 

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from test_settings import another_value
 
 from lora_core import projects, settings
 from lora_core.projects import Project
+from lora_core.projects.record import plain
 from lora_core.settings import Setting
+from lora_core.settings._owners import ANY_OTHER
 from lora_core.workspace import Workspace
 from ui import settings_form, settings_groups, settings_words
 
@@ -31,12 +34,22 @@ EDITED = [
 
 
 def script() -> None:
+    import streamlit as st
+
+    from lora_core.errors import Problem
+    from lora_core.projects import Project
     from lora_core.workspace import Workspace
     from ui import engine_view, recipe_text, settings_form
 
+    def check(opened: Project) -> list[Problem]:
+        if not st.session_state.get("problem") or opened.value("network_dim") != 32:
+            return []
+        mend = {"mend": {"network_dim": 8}, "mend_label": "Set the rank to 8"}
+        return [Problem(setting="network_dim", what="It is too high.", fix="Lower it.", **mend)]
+
     ws = Workspace.open()
     settings_form.history(ws, "x")
-    settings_form.draw(ws, "x")
+    settings_form.draw(ws, "x", check=check)
     engine_view.draw(ws, "x")
     recipe_text.draw(ws, "x")
     settings_form.summary(lambda: None)
@@ -78,28 +91,14 @@ def another(s: Setting) -> Any:
         return next(choice for choice in reversed(choices) if choice != s.default)
     if s.suggestions:
         return s.suggestions[-1]
-    if s.kind == "whole":
-        return int(s.default or s.ge or 1) + 1
-    if s.kind == "number":
-        return (s.default or 0.25) * 0.5 + 0.0625
-    return {
-        "flag": not s.default,
-        "steps_or_share": 0.0625,
-        "text": "né \\u \"quoted\" 'x' #1",
-        "path": "/a b/C\\new\\table",
-        "pair": [0.5, 0.96875],
-        "numbers": [0.5, 0.96875],
-        "paths": ["/a b/one", "/a b/C\\new\\two"],
-        "size": [640, 384],
-        "prompts": ["a", "b"],
-    }[s.kind]
+    return plain(another_value(s))
 
 
 def batches() -> Iterator[tuple[str, dict[str, Any], list[Setting]]]:
     """Settings of one group that can be changed beside each other, with what they need to act."""
     found: dict[tuple[str, str], tuple[dict[str, Any], list[Setting]]] = {}
     for s in EDITED:
-        needs = {key: values[0] for key, values in s.only.items()}
+        needs = {key: next(value for value in values if value != ANY_OTHER) for key, values in s.only.items()}
         found.setdefault((s.concern, repr(needs)), (needs, []))[1].append(s)
     for (concern, _), (needs, members) in found.items():
         yield concern, needs, members
@@ -167,6 +166,29 @@ def test_every_setting_that_can_act_now_has_a_field(ws: Workspace) -> None:
     assert [key for key in sorted(shown) if f"run_{NAME}_{key}" not in app.session_state] == []
 
 
+def test_choosing_an_optimizer_shows_what_it_owns_and_sets_what_it_needs(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"learning_rate": 5e-4})
+    app = put(opened("optimizer"), "optimizer_type", "Prodigy")
+    assert projects.load(ws, NAME).value("learning_rate") == 1.0
+    assert field(app, "learning_rate").value == "1"
+    assert field(app, "d_coef") is not None
+    assert any("finds the rate by itself" in element.value for element in app.caption)
+    app.button(key="undo_setting").click().run()
+    assert projects.load(ws, NAME).values == {"learning_rate": 5e-4}
+
+
+def test_a_setting_that_does_nothing_says_why_or_is_found_with_the_reason(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"optimizer_type": "AdamWScheduleFree"})
+    app = opened("schedule")
+    assert any("It does nothing now." in element.value for element in app.caption)
+    searched = opened(settings_search="d_coef")
+    assert any("is not shown" in caption.value for caption in searched.caption)
+
+
+def test_every_setting_has_a_group() -> None:
+    assert {s.concern for s in settings.catalogue()} <= set(settings_groups.GROUPS)
+
+
 def test_a_closed_group_is_not_built(ws: Workspace) -> None:
     projects.create(ws, NAME)
     app = opened("network")
@@ -217,12 +239,33 @@ def test_a_changed_setting_says_so_and_can_be_put_back_alone_or_with_its_group(w
     projects.create(ws, NAME)
     put(opened("network"), "network_dim", "32")
     app = put(opened("network"), "network_alpha", "4")
-    assert any("**Changed.** The start value is 16." in element.value for element in app.markdown)
+    assert any("**Changed.** The start value is 16." in element.value for element in app.caption)
     app.button(key="back_network_dim").click().run()
     assert projects.load(ws, NAME).values == {"network_alpha": 4.0}
     app = put(whole(app), "network_dim", "32")
     app.button(key="back_all_network").click().run()
     assert projects.load(ws, NAME).values == {}
+
+
+def test_a_setting_that_no_preset_has_can_be_put_back_too(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    made = Project(name=NAME, values={"class_tokens": "cat"}, preset="sdxl.style")
+    projects.save(ws, made)
+    app = opened("subsets")
+    assert any("**Changed.** It starts empty." in caption.value for caption in app.caption)
+    app.button(key="back_class_tokens").click().run()
+    assert projects.load(ws, NAME).values == {}
+
+
+def test_a_problem_stands_at_its_field_with_the_button_that_ends_it(ws: Workspace) -> None:
+    projects.create(ws, NAME, {"network_dim": 32})
+    app = opened("network", problem=True)
+    assert any("It is too high." in caption.value for caption in app.caption)
+    app.button(key="mend_network_dim_0").click().run()
+    assert projects.load(ws, NAME).value("network_dim") == 8
+    step = projects.can_undo(ws, NAME)
+    assert step is not None
+    assert step.what == "Set the rank to 8."
 
 
 def test_the_search_opens_the_groups_with_hits_and_finds_keys_labels_and_help(ws: Workspace) -> None:

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from lora_core import demo, jobs, planning, projects, settings
 from lora_core.errors import SettingsError
 from lora_core.jobs.look import UNSETTLED
+from lora_core.projects import Project
 from lora_core.workspace import Workspace
 from ui import guide_steps, layout, live_run, now, project, run_actions, settings_groups
 
@@ -22,8 +23,6 @@ def field(key: str, name: str = project.NEW) -> str:
 
 
 REVIEW = guide_steps.REVIEW.id
-TARGET = ("output_name", "metadata_trigger_phrase", "pretrained_model_name_or_path", "image_dir")
-"""What the other steps ask for."""
 
 
 def with_all_settings(app: AppTest) -> AppTest:
@@ -104,15 +103,7 @@ def test_a_run_whose_folders_differ_in_more_than_repeats_is_no_project(ws: Works
 
 def test_every_setting_with_a_choice_has_a_field(open_page: Open) -> None:
     app = with_all_settings(open_page(layout.TRAINING, step=REVIEW))
-    wanted = {
-        one.key
-        for one in settings.catalogue()
-        if settings.BUILT_IN in one.engines
-        and len(one.choices_for(settings.BUILT_IN)) != 1
-        and one.key not in settings_groups.BY_THE_APP
-        and one.key not in TARGET
-        and not one.only  # those that another choice owns: tests/app/test_settings_form.py
-    }
+    wanted = {s.key for s in settings_groups.shown_now(Project(name=project.NEW), None)}
     assert [key for key in sorted(wanted) if field(key) not in app.session_state] == []
 
 

@@ -67,15 +67,6 @@ def test_nothing_speaks_against_home_after_a_failed_run(
     assert objections(page) == []
 
 
-def test_the_form_with_all_settings_open_is_sound(
-    app: AppServer, visit: Visit, objections: Callable[[Page], list[str]]
-) -> None:
-    page = visit(app, "/Training")
-    page.get_by_text("All settings").click()
-    expect(page.get_by_role("heading", name="The LoRA itself")).to_be_visible()
-    assert objections(page) == []
-
-
 def test_the_sidebar_is_the_same_on_every_page(filled: AppServer, visit: Visit) -> None:
     page = visit(filled)
     seen = {}

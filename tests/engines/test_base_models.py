@@ -260,6 +260,21 @@ def test_folders_with_the_names_of_older_libraries_load_the_same_weights(
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_folder_with_weights_in_half_precision_alone_loads(
+    models: Path, tmp_path: Path, family: str
+) -> None:
+    folder = tmp_path / family
+    shutil.copytree(models / family, folder)
+    whole = inspect_base(folder).size_bytes
+    for weights in folder.glob("*/*.safetensors"):
+        weights.rename(weights.with_name(weights.name.replace(".safetensors", ".fp16.safetensors")))
+    assert_equal(load(folder), load(models / family))
+    for weights in (models / family).glob("*/*.safetensors"):  # both: the others count
+        shutil.copy(weights, folder / weights.parent.name)
+    assert inspect_base(folder).size_bytes == whole
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_a_single_file_trains_with_captions_read_once_as_with_captions_read_each_time(
     models: Path, tmp_path: Path, train: Trained, family: str
 ) -> None:

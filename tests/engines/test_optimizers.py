@@ -29,7 +29,10 @@ from lora_core.settings import (
     DatasetSettings,
     ModelSettings,
     RunConfig,
+    Setting,
     SubsetSettings,
+    catalogue,
+    owned_by,
     with_values,
 )
 
@@ -381,3 +384,35 @@ def test_a_course_is_that_of_sd_scripts(name: str) -> None:
         schedule.step()
     ours = course(extra, optimizer_type=kind, lr_scheduler=name, **values)
     assert ours == theirs
+
+
+HERE = ["AdamW", "Adam", "NAdam", "SGD", "RMSprop", "Adafactor", "Prodigy", "Lion", "came_pytorch.CAME"]
+HERE += ["AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree"]
+BESIDE: dict[str, dict[str, Any]] = {
+    "nesterov": {"momentum": 0.5},
+    "warmup_init": {"relative_step": True},
+    "scale_parameter": {"relative_step": False},
+}
+"""What some arguments cannot do without."""
+INSIDE = {"decoupled_weight_decay": "decoupled_wd"}
+
+
+@pytest.mark.parametrize(
+    ("name", "s"),
+    [
+        (name, s)
+        for name in HERE
+        for s in catalogue()
+        if s.place == "optimizer_args" and (s.key == "weight_decay" or s in owned_by("optimizer_type", name))
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.key,
+)
+def test_what_an_optimizer_owns_arrives_in_it(name: str, s: Setting) -> None:
+    values = {"betas": (0.5, 0.25, 0.125) if "CAME" in name else (0.5, 0.25), "growth_rate": 1.5}
+    asked = values.get(s.key, not s.default if s.kind == "flag" else None)
+    if asked is None:
+        asked = int(s.default or 1) + 1 if s.kind == "whole" else (s.default or 0.25) * 0.5
+    run = a_run(optimizer_type=name, learning_rate=0.1, **{**BESIDE.get(s.key, {}), s.key: asked})
+    optimizer = new_optimizer(run, groups(weight()))
+    held = {**optimizer.defaults, **vars(optimizer), **optimizer.param_groups[0]}
+    assert held[INSIDE.get(s.key, s.key) if name == "Lion" else s.key] == asked

@@ -5,13 +5,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from trainer_rig import Ears, Rig, Trained, records
 
 from lora_core import jobs, loras, planning, runs
 from lora_core.engines.diffusers.network import Network
 from lora_core.errors import SettingsError
-from lora_core.jobs import Job
+from lora_core.jobs import Job, liveness, spawn
 from lora_core.jobs.kinds import KINDS, Task, load
 from lora_core.planning import recorded
 from lora_core.planning.layers import layers_of
@@ -70,6 +71,8 @@ def test_two_steps_are_done_and_only_what_they_took_is_kept(
     assert (one.kind, one.job, one.steps, one.device) == ("smoke", job.id, 2, "cpu")
     assert one.ram_mib is not None
     assert one.ram_mib > 100
+    assert 0.4 < (one.ratio("ram") or 0) < 2.5, "the count is of the right size, even for so small a model"
+    assert planning.took(ws, job.id) == one
     assert 0 < one.step_s[1] < time.time() - started
     after = planning.estimate(run, "diffusers", ws)
     assert after.seconds is not None
@@ -77,6 +80,21 @@ def test_two_steps_are_done_and_only_what_they_took_is_kept(
     assert after.seconds.low <= 500 * after.seconds.step + 60
     assert "two tried steps" in after.line("time").sentence  # type: ignore[union-attr]  # it is there
     assert after.line("memory").basis == "measured"  # type: ignore[union-attr]  # it is there
+
+
+def test_a_smoke_job_runs_in_a_process_of_its_own(ws: Workspace, rig: Rig) -> None:
+    job = runs.start_smoke(ws, a_run(rig, max_train_steps=50))
+    status = jobs.wait(ws, job.id, 250)
+    assert status.state == "finished", "\n".join(jobs.log_tail(ws, job.id))
+    assert (status.step, status.total, jobs.states(ws, job.id)) == (2, 2, [])
+    assert status.end is not None
+    assert status.end.result is None
+    (one,) = planning.measured(ws)
+    assert one.start_s is not None
+    assert one.start_s > one.step_s[1]
+    owner = liveness.read_owner(spawn.runner_lock(ws))
+    if owner is not None and owner.lives():
+        psutil.Process(owner.pid).terminate()  # it would leave by itself in 10 s
 
 
 def test_a_finished_training_tells_about_the_next_one_and_only_if_it_is_like_it(

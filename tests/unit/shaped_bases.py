@@ -1,4 +1,4 @@
-"""Base models of the families' real sizes whose weights are holes: true headers, no byte behind them."""
+"""Base models of the families' real sizes with true headers and not a byte behind them."""
 
 import json
 from collections.abc import Mapping

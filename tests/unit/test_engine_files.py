@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,33 @@ def test_old_epoch_files_and_their_states_go_and_the_newest_stay(tmp_path: Path)
         "lora-step00000030-state",
         "lora-step00000040-state",
     ]
+
+
+def test_states_can_be_fewer_than_files(tmp_path: Path) -> None:
+    saving = SavingSettings(
+        save_every_n_epochs=1, save_last_n_epochs_state=2, save_every_n_steps=10, save_last_n_steps_state=10
+    )
+    saves = Saves(tmp_path, saving)
+    for epoch in range(1, 6):
+        for step in (epoch * 20 - 10, epoch * 20):
+            saves.step_file(step).touch()
+            saves.state(step).mkdir(parents=True, exist_ok=True)
+            saves.forget_steps(step)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 10
+    assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
+        "lora-step00000090-state",
+        "lora-step00000100-state",
+    ]
+    shutil.rmtree(tmp_path / "states")
+    for epoch in range(1, 6):
+        saves.epoch_file(epoch).touch()
+        saves.state(epoch * 20).mkdir(parents=True)
+        saves.forget_epochs(epoch, steps_per_epoch=20)
+    assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
+        "lora-step00000080-state",
+        "lora-step00000100-state",
+    ]
+    assert len(list((tmp_path / "checkpoints").glob("lora-00*"))) == 5
 
 
 def test_step_files_further_back_than_asked_go(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from small_bases import sd1_folder, write
 
 from lora_core.errors import ModelError
 from lora_core.models import tokenizer_folder, vae_place
-from lora_core.models.hub import cached_file, is_name, main, model_folder
+from lora_core.models.hub import cached_file, is_name, main, model_folder, stored_twice
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +65,16 @@ def test_the_tokenizer_of_a_cached_model_serves_a_single_file(cache: Path, tmp_p
         tokenizer_folder(tmp_path / "models" / "one.safetensors", None)
     folder = sd1_folder(repository(cache, "stabilityai/stable-diffusion-xl-base-1.0"))
     assert tokenizer_folder(tmp_path / "models" / "one.safetensors", None) == folder / "tokenizer"
+
+
+def test_weights_in_half_precision_are_fetched_where_there_are_no_others() -> None:
+    files = [
+        "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "model_index.json",
+    ]
+    assert stored_twice(files) == ["unet/diffusion_pytorch_model.fp16.safetensors"]
 
 
 def test_a_download_that_cannot_be_had_ends_with_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:

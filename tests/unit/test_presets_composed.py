@@ -107,6 +107,9 @@ def test_each_recipe_starts_without_a_word_on_each_card_and_machine(
         for name, facts in MACHINES.items():
             run = run_for(runs, preset, memory_gb=memory, facts=facts, images=IMAGES)
             found = problems(run, looked_at)
+            if preset.startswith("noobai-vpred"):  # the stand-in model does not say that it predicts v
+                assert [problem.setting for problem in found] == ["v_parameterization"]
+                found = []
             assert found == [], f"{memory} GB, {name}: {found}"
 
 

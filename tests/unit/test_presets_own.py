@@ -1,11 +1,12 @@
 """Presets of users: nothing is lost, nothing of this machine is given away, no name leads astray."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lora_core.errors import DiskFullError, FileTooNewError, LoraError, SettingsError, WorkspaceError
-from lora_core.settings import catalogue
+from lora_core.settings import catalogue, setting
 from lora_core.settings.presets import (
     PRESETS,
     OwnPreset,
@@ -127,6 +128,17 @@ def test_neither_target_nor_files_of_this_machine_are_saved(ws: Workspace) -> No
 def test_each_setting_that_names_a_file_is_kept_out(ws: Workspace) -> None:
     of_files = {s.key: Path("/x") for s in catalogue() if s.kind in {"path", "paths"}}
     assert dict(save_own(ws, "Mine", of_files).values) == {}
+
+
+def test_each_setting_that_would_be_a_secret_is_kept_out(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ("huggingface_token", "wandb_api_key", "some_password")
+    more = tuple(replace(setting("training_comment"), key=key, part="recipe") for key in secrets)
+    monkeypatch.setattr(own, "catalogue", lambda: (*catalogue(), *more))
+    saved = save_own(ws, "Mine", {**dict.fromkeys(secrets, "s3cret"), "network_dim": 8, "keep_tokens": 1})
+    assert dict(saved.values) == {"network_dim": 8, "keep_tokens": 1}
+    assert "s3cret" not in share_own(ws, "Mine")
 
 
 def test_values_that_do_not_fit_are_all_told_and_nothing_is_written(ws: Workspace) -> None:

@@ -11,7 +11,7 @@ from test_settings import another_value
 from lora_core import history, projects
 from lora_core.errors import WorkspaceError
 from lora_core.projects import Project
-from lora_core.settings import catalogue, setting
+from lora_core.settings import catalogue, presets, setting
 from lora_core.workspace import Workspace
 
 
@@ -147,6 +147,16 @@ def test_a_preset_replaces_the_recipe_leaves_the_target_and_is_one_step(ws: Work
     assert (opened.preset, opened.preset_values, opened.value("seed")) == ("", {}, 5)
 
 
+def test_a_real_preset_is_taken_as_it_is_and_survives_the_file(ws: Workspace) -> None:
+    projects.create(ws, "x", {"output_name": "cat"})
+    composed = presets.composed("sdxl", "style")
+    projects.save(ws, projects.with_preset(projects.load(ws, "x"), composed))
+    opened = projects.load(ws, "x")
+    assert (opened.preset, opened.value("output_name")) == (composed.id, "cat")
+    assert projects.changed_from_preset(opened) == []
+    assert all(projects.same_value(opened.value(key), value) for key, value in composed.values.items())
+
+
 def test_the_history_goes_with_a_renamed_project(ws: Workspace) -> None:
     projects.create(ws, "x")
     edit(ws, "network_dim", 8)
@@ -180,6 +190,13 @@ def test_a_text_too_long_for_the_file_is_refused_and_the_file_stays(ws: Workspac
     with pytest.raises(WorkspaceError):
         edit(ws, "training_comment", "x" * 2_000_000)
     assert projects.load(ws, "x").values == {"seed": 3}
+
+
+def test_dates_and_other_things_that_no_setting_has_are_left_out(ws: Workspace) -> None:
+    rubbish = "[settings]\nseed = 3\nnetwork_dim = 2020-01-01\nlearning_rate = nan\n[other]\na = [12:00:00]\n"
+    (ws.projects / "x.toml").write_text(rubbish, "utf-8")
+    assert projects.load(ws, "x").values == {"seed": 3}
+    assert edit(ws, "network_dim", 8).values == {"seed": 3, "network_dim": 8}
 
 
 def test_arguments_that_are_not_described_reach_the_run(ws: Workspace) -> None:

@@ -68,7 +68,6 @@ def as_sd_scripts_reads(table: DatasetSettings) -> dict[str, tuple[int, str, boo
         subset_class(
             image_dir=str(subset.image_dir),
             cache_info=False,
-            face_crop_aug_range=None,
             **subset.model_dump(exclude=left_out),
         )
         for subset in table.subsets

@@ -103,6 +103,14 @@ def test_another_build_of_the_same_optimizer_changes_nothing() -> None:
     assert on_choice("optimizer_type", "AdamW", of(**RECIPE)) == {}
 
 
+def test_other_optimizers_that_find_their_rate_want_1_too() -> None:
+    for name in ("DAdaptAdam", "prodigyplus.ProdigyPlusScheduleFree"):
+        there = chosen("optimizer_type", name, **RECIPE)
+        assert (there["learning_rate"], there["unet_lr"], there["text_encoder_lr"]) == (1.0, None, None)
+        assert "multiplies" in (meaning("learning_rate", of(**there)) or "")
+        assert chosen("optimizer_type", "AdamW", **there)["learning_rate"] == 1e-4
+
+
 def test_a_schedule_of_ones_own_stays_with_the_next_optimizer() -> None:
     assert "lr_scheduler" not in on_choice("optimizer_type", "Lion", of(lr_scheduler="linear"))
 
@@ -155,6 +163,12 @@ def test_from_each_optimizer_to_each_other_one_the_run_can_start(before: str, af
             False,
             {"network_module": "lycoris.kohya", "dora_wd": True, "wd_on_output": False},
             {"wd_on_output": True},
+        ),
+        (
+            "algo",
+            "lokr",
+            {"network_module": "lycoris.kohya", "network_dropout": 0.1, "rank_dropout": 0.1},
+            {"network_dropout": None, "rank_dropout": None},
         ),
         ("network_dim", 8, {"betas": (0.9, 0.99)}, {}),
     ],

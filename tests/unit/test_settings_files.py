@@ -117,6 +117,15 @@ def test_a_key_that_only_sd_scripts_has_is_kept_and_named_for_the_built_in_engin
     assert unsupported(again, "sd-scripts") == []
 
 
+def test_what_would_end_a_run_before_it_learns_and_keys_of_services_are_read_over(tmp_path: Path) -> None:
+    config = MODEL + 'output_config = true\ndebug_dataset = true\nwandb_api_key = "secret"\n'
+    loaded = read_run(write(tmp_path, config + 'train_data_dir = "/elsewhere"\n'))
+    assert loaded.run.other == {}
+    assert "secret" not in dump_config(loaded.run)
+    for key in ("output_config", "debug_dataset", "wandb_api_key", "train_data_dir"):
+        assert any(note.startswith(f"{key} is not used: ") for note in loaded.notes)
+
+
 VALUES = {
     "str": "some text",
     "int": 3,

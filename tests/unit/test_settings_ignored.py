@@ -1,6 +1,8 @@
 """Which settings do nothing beside the others: told with a reason, not shown, not written, never lost."""
 
+import importlib.util
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,8 @@ def test_what_is_not_owned_is_not_written(s: Setting) -> None:
         )
     assert f'"{s.key}=' not in dump_config(strange)
     assert s.key in {problem.setting for problem in idle(strange)}
-    assert {problem.severity for problem in idle(strange)} == {"advice"}
+    kind = "error" if s.key == "dora_wd" else "advice"  # who asks for DoRA must not get a plain LoRA
+    assert {problem.severity for problem in idle(strange)} == {kind}
 
 
 @pytest.mark.parametrize("s", OWNED_IN_LISTS, ids=lambda s: s.key)
@@ -248,3 +251,31 @@ def test_what_an_optimizer_owns_is_what_its_package_takes(name: str) -> None:
         default = takes[s.key].default if own else None
         if own and s.default is not None:
             assert default == s.default, s.key
+
+
+LYCORIS_FOLDER = Path(str(importlib.util.find_spec("lycoris").origin)).parent  # type: ignore[union-attr]  # it is installed
+METHODS = {
+    "lora": "locon", "locon": "locon", "loha": "loha", "lokr": "lokr", "ia3": "ia3", "glora": "glora",
+    "boft": "boft", "diag-oft": "diag_oft", "full": "full", "dylora": "dylora",
+}  # fmt: skip
+
+
+def test_what_lycoris_owns_is_what_it_reads() -> None:
+    body = (LYCORIS_FOLDER / "kohya.py").read_text("utf-8").split("def create_network_from_weights")[0]
+    reads = set(re.findall(r'kwargs\.get\("(\w+)"', body))
+    for s in catalogue():
+        if s.place == "network_args" and s in owned_by("network_module", "lycoris.kohya"):
+            assert s.key in reads, s.key
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_one_method_of_lycoris_owns_is_what_its_layer_takes(method: str) -> None:
+    layer = (LYCORIS_FOLDER / "modules" / f"{METHODS[method]}.py").read_text("utf-8")
+    (taken,) = re.findall(r"def __init__\((.*?)\)(?: ->.*?)?:\n", layer, re.DOTALL)[:1]
+    of_single_methods = {
+        "factor", "decompose_both", "full_matrix", "unbalanced_factorization", "constraint", "rescaled",
+        "block_size",
+    }  # fmt: skip
+    for key in of_single_methods:
+        assert (setting(key) in owned_by("algo", method)) == bool(re.search(rf"\b{key}\b", taken)), key
+    assert method in setting("algo").choices

@@ -1,7 +1,8 @@
 """The built-in trainer as a bare command, without a job: `python -m lora_core.engines.diffusers`.
 
-Covered: training one configuration into a folder, with lines of progress. Not covered: starting in
-the background, stopping gently, looking at runs; `python -m lora_core train` does those.
+Covered: training one configuration into a folder, with lines of progress; telling what it understood of
+configurations, without training. Not covered: starting in the background, stopping gently, looking at
+runs; `python -m lora_core train` does those.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 from lora_core.engines import get
+from lora_core.engines.diffusers.understood import as_text
 from lora_core.errors import LoraError
 from lora_core.reporting import NullReporter, Progress
 from lora_core.settings import BUILT_IN, load_run, run_files
@@ -30,15 +32,26 @@ class _Lines(NullReporter):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lora_core.engines.diffusers", description=main.__doc__)
-    parser.add_argument("config", type=Path, help="the run's config.toml")
+    parser.add_argument("config", type=Path, nargs="+", help="the run's config.toml")
     parser.add_argument(
         "--dataset", type=Path, help="its dataset.toml; without it, the one beside the config"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that the run writes")
+    parser.add_argument("--out", type=Path, help="folder for all that the run writes")
     parser.add_argument("--resume", type=Path, help="folder of a saved state to go on from")
+    parser.add_argument(
+        "--show-settings",
+        action="store_true",
+        help="train nothing; print what is understood of each config.toml, as one line of JSON",
+    )
     arguments = parser.parse_args()
+    if not arguments.show_settings and (arguments.out is None or len(arguments.config) > 1):
+        parser.error("training needs one config.toml, and --out")
     try:
-        run = load_run(arguments.config, arguments.dataset)
+        if arguments.show_settings:
+            for config in arguments.config:
+                print(as_text(load_run(config, arguments.dataset)))  # noqa: T201  the same
+            return 0
+        run = load_run(arguments.config[0], arguments.dataset)
         arguments.out.mkdir(parents=True, exist_ok=True)
         for name, text in run_files(run).items():
             (arguments.out / name).write_text(text, "utf-8")

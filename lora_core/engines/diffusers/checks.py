@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from lora_core.engines.diffusers.checks_data import data_problems
+from lora_core.engines.diffusers.checks_idle import idle_problems
 from lora_core.engines.diffusers.checks_learning import learning_problems
 from lora_core.engines.diffusers.checks_model import model_problems
 from lora_core.engines.diffusers.checks_network import network_problems
@@ -30,6 +31,7 @@ def problems(run: RunConfig) -> list[Problem]:
         *learning_problems(run),
         *_samples(run),
         *data_problems(run),
+        *idle_problems(run),
     ]
 
 
@@ -37,7 +39,9 @@ def _name(run: RunConfig) -> list[Problem]:
     name = run.saving.output_name
     if safe_name(name) != name:
         what = f"The name {name!r} cannot be used for a file on every system."
-        return [Problem(setting="output_name", what=what, fix=f"Call it {safe_name(name)}, for example.")]
+        safe = safe_name(name)
+        fix, mend = f"Call it {safe}, for example.", {"output_name": safe}
+        return [Problem(setting="output_name", what=what, fix=fix, mend=mend, mend_label=f"Call it {safe}")]
     if _RESERVED_NAME.search(name):
         what = f"The name {name} ends like the number that is added to saves in between."
         return [Problem(setting="output_name", what=what, fix="Choose a name with another ending.")]
@@ -53,6 +57,8 @@ def _samples(run: RunConfig) -> list[Problem]:
                 setting="sample_prompts",
                 what="Samples are to be drawn, but there is no prompt.",
                 fix="Write at least one prompt, or leave the samples out.",
+                mend={"sample_every_n_epochs": None, "sample_every_n_steps": None},
+                mend_label="Draw no samples",
             )
         ]
     return []

@@ -17,8 +17,12 @@ def data_problems(run: RunConfig) -> Iterator[Problem]:
     for key in ("random_crop", "color_aug"):
         if kept and any(getattr(subset, key) for subset in subsets):
             what = f"It changes a picture at each use, and {kept[0]} keeps it as it was at first."
-            yield Problem(setting=key, what=what, fix=f"Turn off {key}, or turn off {' and '.join(kept)}.")
+            fix = f"Turn off {key}, or turn off {' and '.join(kept)}."
+            yield Problem(setting=key, what=what, fix=fix, mend={key: False}, mend_label=f"Turn off {key}")
     if not run.batch.masked_loss and any(subset.conditioning_data_dir for subset in subsets):
         what = "The folder of masks is not used, because masks are turned off."
         fix = "Turn on masked_loss, or leave conditioning_data_dir out."
-        yield Problem(setting="conditioning_data_dir", what=what, fix=fix)
+        mend = {"masked_loss": True}
+        yield Problem(
+            setting="conditioning_data_dir", what=what, fix=fix, mend=mend, mend_label="Turn on masks"
+        )

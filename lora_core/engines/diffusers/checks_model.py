@@ -10,7 +10,7 @@ from typing import Final
 
 from lora_core.errors import ModelError, Problem
 from lora_core.models import BaseModel, inspect_base, tokenizer_folder, vae_place
-from lora_core.settings import ModelSettings, RunConfig
+from lora_core.settings import ModelSettings, RunConfig, setting
 
 _CHANGE_CAPTIONS: Final = (
     "shuffle_caption",
@@ -18,6 +18,7 @@ _CHANGE_CAPTIONS: Final = (
     "caption_tag_dropout_rate",
     "token_warmup_step",
 )
+_READ_EACH_TIME: Final = {"cache_text_encoder_outputs": False, "cache_text_encoder_outputs_to_disk": False}
 
 
 def model_problems(run: RunConfig) -> list[Problem]:
@@ -57,6 +58,8 @@ def _texts(run: RunConfig, base: BaseModel | None) -> Iterator[Problem]:
             what="SDXL always uses the same layers of its text encoders, so clip skip changes nothing.",
             fix="Leave clip_skip out.",
             severity="advice",
+            mend={"clip_skip": None},
+            mend_label="Leave clip_skip out",
         )
     if not run.text.cache_text_encoder_outputs:
         return
@@ -65,6 +68,8 @@ def _texts(run: RunConfig, base: BaseModel | None) -> Iterator[Problem]:
             setting="cache_text_encoder_outputs",
             what="The text encoders are trained, so what they say changes and cannot be kept.",
             fix="Turn off cache_text_encoder_outputs, or turn on network_train_unet_only.",
+            mend=_READ_EACH_TIME,
+            mend_label="Read captions at each use",
         )
     for key in _CHANGE_CAPTIONS:
         if any(getattr(subset, key) for dataset in run.dataset.datasets for subset in dataset.subsets):
@@ -72,8 +77,10 @@ def _texts(run: RunConfig, base: BaseModel | None) -> Iterator[Problem]:
                 setting=key,
                 what="It changes captions at each use, and cache_text_encoder_outputs reads them only once.",
                 fix=f"Turn off {key}, or turn off cache_text_encoder_outputs.",
+                mend={key: setting(key).default},
+                mend_label=f"Turn off {key}",
             )
 
 
-def _problem(setting: str, error: ModelError) -> Problem:
-    return Problem(setting=setting, what=f"{error.what} {error.why}", fix=error.fix)
+def _problem(key: str, error: ModelError) -> Problem:
+    return Problem(setting=key, what=f"{error.what} {error.why}", fix=error.fix)

@@ -14,10 +14,12 @@ from lora_core.engines.diffusers.network_blocks import block_problems
 from lora_core.errors import LoraFileError, ModelError, Problem
 from lora_core.loras import DROPS_DORA, LoraInfo, inspect
 from lora_core.models import inspect_base
-from lora_core.settings import NetworkSettings, RunConfig
+from lora_core.settings import NetworkSettings, RunConfig, setting
 from lora_core.settings.concern_network import LYCORIS
 
 _FAMILIES: Final = {"sd15": "sd1", "sdxl": "sdxl"}
+_ITS_SHAPE: Final = {"dim_from_weights": True}
+_TAKE_IT: Final = "Take the shape from that LoRA"
 _KINDS: Final = {"lora": ("LoRA", "LoCon"), "locon": ("LoRA", "LoCon"), "loha": ("LoHa",), "lokr": ("LoKr",)}
 
 
@@ -27,10 +29,16 @@ def network_problems(run: RunConfig) -> list[Problem]:
     return [
         *_dropouts(run.network),
         *_parts(run.network, family),
-        *(block_problems(run.network, _FAMILIES[family]) if family in _FAMILIES else ()),
+        *_blocks(run.network, family),
         *_files(run.network, family),
         *_advice(run.network),
     ]
+
+
+def _blocks(settings: NetworkSettings, family: str | None) -> list[Problem]:
+    if family not in _FAMILIES or settings.network_module == LYCORIS:  # which does not tell blocks apart
+        return []
+    return block_problems(settings, _FAMILIES[family])
 
 
 def _family(run: RunConfig) -> str | None:
@@ -41,7 +49,10 @@ def _family(run: RunConfig) -> str | None:
 
 
 def _idle(key: str, why: str, fix: str) -> Problem:
-    return Problem(setting=key, what=f"It does nothing here: {why}", fix=f"{fix} or leave {key} out.")
+    what, mend = f"It does nothing here: {why}", {key: setting(key).default}
+    return Problem(
+        setting=key, what=what, fix=f"{fix} or leave {key} out.", mend=mend, mend_label=f"Leave {key} out"
+    )
 
 
 def _dropouts(settings: NetworkSettings) -> Iterator[Problem]:
@@ -58,26 +69,56 @@ def _parts(settings: NetworkSettings, family: str | None) -> Iterator[Problem]:
     if settings.network_train_unet_only and settings.network_train_text_encoder_only:
         what = "Only the image part and only the text part are to be trained, so nothing is left."
         yield Problem(
-            setting="network_train_text_encoder_only", what=what, fix="Turn off network_train_unet_only."
+            setting="network_train_text_encoder_only",
+            what=what,
+            fix="Turn off network_train_unet_only.",
+            mend={"network_train_unet_only": False},
+            mend_label="Train the text part only",
         )
     rates = settings.text_encoder_lr or ()
     if any(rate < 0 for rate in rates):
-        yield Problem(setting="text_encoder_lr", what="A rate cannot be below 0.", fix="Use 0 or more.")
+        yield Problem(
+            setting="text_encoder_lr",
+            what="A rate cannot be below 0.",
+            fix="Use 0 or more.",
+            mend={"text_encoder_lr": None},
+            mend_label="Leave text_encoder_lr out",
+        )
     most = 1 if family == "sd15" else 2
     if len(rates) > most:
         what = f"It has {len(rates)} rates, and the base model has {most} text part{'s' if most > 1 else ''}."
-        yield Problem(setting="text_encoder_lr", what=what, fix=f"Write {most} at most.")
+        yield Problem(
+            setting="text_encoder_lr",
+            what=what,
+            fix=f"Write {most} at most.",
+            mend={"text_encoder_lr": rates[:most]},
+            mend_label=f"Keep the first {most}" if most > 1 else "Keep the first",
+        )
     if rates and settings.network_train_unet_only:
         what = "It is not used: only the image part is trained."
         fix = "Turn off network_train_unet_only, or leave it out."
-        yield Problem(setting="text_encoder_lr", what=what, fix=fix, severity="advice")
+        yield Problem(
+            setting="text_encoder_lr",
+            what=what,
+            fix=fix,
+            severity="advice",
+            mend={"text_encoder_lr": None},
+            mend_label="Leave text_encoder_lr out",
+        )
 
 
 def _files(settings: NetworkSettings, family: str | None) -> Iterator[Problem]:
     built_in, multipliers = settings.base_weights or (), settings.base_weights_multiplier or ()
     if len(multipliers) > len(built_in):
         what = f"It has {len(multipliers)} numbers for {len(built_in)} LoRAs."
-        yield Problem(setting="base_weights_multiplier", what=what, fix="Write one number for each LoRA.")
+        kept = multipliers[: len(built_in)] or None
+        yield Problem(
+            setting="base_weights_multiplier",
+            what=what,
+            fix="Write one number for each LoRA.",
+            mend={"base_weights_multiplier": kept},
+            mend_label="Keep one number for each",
+        )
     for path in built_in:
         yield from _file("base_weights", path, family)
     if settings.network_weights is None:
@@ -108,24 +149,42 @@ def _shape(settings: NetworkSettings, info: LoraInfo) -> Iterator[Problem]:
     lycoris = settings.network_module == LYCORIS
     if info.layout == "LyCORIS" and not lycoris:
         what = f"The LoRA to go on from is a {info.kind}."
-        yield Problem(setting="network_module", what=what, fix=f"Set network_module to {LYCORIS}.")
+        mend, label = {"network_module": LYCORIS}, f"Use {LYCORIS}"
+        fix = f"Set network_module to {LYCORIS}."
+        yield Problem(setting="network_module", what=what, fix=fix, mend=mend, mend_label=label)
     elif not settings.dim_from_weights:
         kinds = _KINDS.get(settings.algo, ()) if lycoris else _KINDS["lora"]
         if settings.dora_wd:
             kinds = ("DoRA",) if "LoRA" in kinds else tuple(f"DoRA on {kind}" for kind in kinds)
         if info.kind not in kinds:
             what = f"The LoRA to go on from is a {info.kind}, and the settings make another kind."
-            yield Problem(setting="network_weights", what=what, fix="Turn on dim_from_weights.")
+            fix = "Turn on dim_from_weights."
+            yield Problem(setting="network_weights", what=what, fix=fix, mend=_ITS_SHAPE, mend_label=_TAKE_IT)
         elif info.rank is not None and info.rank != settings.network_dim and settings.block_dims is None:
             what = f"The LoRA to go on from has rank {info.rank}, and {settings.network_dim} is set."
-            yield Problem(setting="network_dim", what=what, fix="Turn on dim_from_weights, or set that rank.")
+            fix = "Turn on dim_from_weights, or set that rank."
+            yield Problem(setting="network_dim", what=what, fix=fix, mend=_ITS_SHAPE, mend_label=_TAKE_IT)
 
 
 def _advice(settings: NetworkSettings) -> Iterator[Problem]:
     if settings.block_alphas and len(set(settings.block_alphas.split(","))) > 1:
         what = "diffusers does not read alphas that differ between blocks. ComfyUI, A1111 and Forge do."
         fix = "Use one alpha and different ranks, if you draw with diffusers."
-        yield Problem(setting="block_alphas", what=what, fix=fix, severity="advice")
+        yield Problem(
+            setting="block_alphas",
+            what=what,
+            fix=fix,
+            severity="advice",
+            mend={"block_alphas": None},
+            mend_label="Use one alpha",
+        )
     if settings.network_module == LYCORIS and settings.dora_wd:
         fix = "Leave it on if you draw with one of those; else turn it off."
-        yield Problem(setting="dora_wd", what=DROPS_DORA, fix=fix, severity="advice")
+        yield Problem(
+            setting="dora_wd",
+            what=DROPS_DORA,
+            fix=fix,
+            severity="advice",
+            mend={"dora_wd": False},
+            mend_label="Turn off DoRA",
+        )

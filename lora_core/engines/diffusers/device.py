@@ -68,7 +68,7 @@ def device_problems(run: RunConfig) -> list[Problem]:
         what = "Weights in 8 bits need a GPU with CUDA, and this machine has none that torch can use."
         found.append(Problem(setting="fp8_base", what=what, fix="Turn fp8_base off."))
     if precision.mixed_precision == "bf16" and not _has_bf16():
-        what = "This machine has no bf16 of its own. It takes less memory here, but it is not faster."
+        what = "This machine has no bf16 of its own. Each step takes many times longer, in less memory."
         fix = "Set mixed_precision to no, unless memory is short."
         found.append(Problem(setting="mixed_precision", what=what, fix=fix, severity="advice"))
     return found

@@ -22,6 +22,7 @@ from lora_core.engines.diffusers.architecture import SCHEDULE
 from lora_core.errors import ModelError
 from lora_core.models import BaseModel as FoundModel
 from lora_core.models import inspect_base, tokenizer_folder, vae_place
+from lora_core.models.hub import HALF
 from lora_core.settings import ModelSettings, PrecisionSettings
 
 Family = Literal["sd1", "sdxl"]
@@ -134,6 +135,9 @@ def _from_file(
 
 
 def _part(kind: Any, folder: Path, part: str | None, **options: Any) -> Any:
+    names = [file.name for file in (folder / (part or "")).glob("*.safetensors")]
+    if names and all(HALF in name for name in names):
+        options["variant"] = HALF.strip(".")
     # A pickle is never run, and nothing is fetched.
     network, report = kind.from_pretrained(
         folder,

@@ -94,7 +94,8 @@ class _Lists:
         self._settings, self._length, self._found = settings, length, found
 
     def problem(self, key: str, what: str, fix: str) -> None:
-        self._found.append(Problem(setting=key, what=what, fix=fix))
+        mend = {key: None}
+        self._found.append(Problem(setting=key, what=what, fix=fix, mend=mend, mend_label=f"Leave {key} out"))
 
     def whole(self, key: str, otherwise: int) -> list[int]:
         return self._list(key, otherwise, int)
@@ -135,7 +136,8 @@ def _rates(settings: NetworkSettings, family: str, found: list[Problem]) -> list
         if values is None:
             kinds = "" if key == "mid_lr_weight" else f", or one of {', '.join(_CURVES)}"
             what = f"It must be up to {count} numbers from 0 with commas between them{kinds}."
-            found.append(Problem(setting=key, what=what, fix=f"Change {key}, or leave it out."))
+            fix, label = f"Change {key}, or leave it out.", f"Leave {key} out"
+            found.append(Problem(setting=key, what=what, fix=fix, mend={key: None}, mend_label=label))
             values = [1.0] * count
         rates += values if text is None else [rate if rate > least else 0.0 for rate in values]
     ends = [1.0] * _ENDS[family]

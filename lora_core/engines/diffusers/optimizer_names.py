@@ -36,6 +36,9 @@ TORCH: Final = frozenset({
 })  # fmt: skip
 """Optimizers of torch that step without a closure and take weights of any shape."""
 
+ONE_RATE: Final = ("prodigyopt.", "dadaptation.")
+"""Packages whose optimizers take one rate for all weights."""
+
 
 def class_path(name: str) -> str:
     """The dotted path of an optimizer; names without a dot that are not sd-scripts' own are torch's."""
@@ -93,14 +96,29 @@ def name_problems(run: RunConfig) -> list[Problem]:
     found = list(_betas(run))
     if "." not in name and name not in TORCH and name.lower() not in CLASSES:
         fix = "Take AdamW or Prodigy, or give its full dotted path."
-        found.append(Problem(setting="optimizer_type", what=f"There is no optimizer called {name}.", fix=fix))
+        what, mend = f"There is no optimizer called {name}.", {"optimizer_type": "AdamW"}
+        found.append(Problem(setting="optimizer_type", what=what, fix=fix, mend=mend, mend_label="Use AdamW"))
     elif why := _missing(class_path(name)):
         found.append(
-            Problem(setting="optimizer_type", what=why, fix=f"Install it, or take {_instead(name)}.")
+            Problem(
+                setting="optimizer_type",
+                what=why,
+                fix=f"Install it, or take {_instead(name)}.",
+                mend={"optimizer_type": "AdamW"},
+                mend_label="Use AdamW",
+            )
         )
     if schedule and (why := _missing(schedule if "." in schedule else f"torch.{schedule}")):
         fix = "Install it, or leave lr_scheduler_type out. The course rex is built in."
-        found.append(Problem(setting="lr_scheduler_type", what=why, fix=fix))
+        found.append(
+            Problem(
+                setting="lr_scheduler_type",
+                what=why,
+                fix=fix,
+                mend={"lr_scheduler_type": None},
+                mend_label="Leave lr_scheduler_type out",
+            )
+        )
     return found
 
 

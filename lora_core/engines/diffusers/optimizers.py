@@ -18,13 +18,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from lora_core.engines.diffusers.optimizer_names import class_path, finds_its_rate, optimizer_arguments
+from lora_core.engines.diffusers.optimizer_names import (
+    ONE_RATE,
+    class_path,
+    finds_its_rate,
+    optimizer_arguments,
+)
 from lora_core.errors import Problem, SettingsError
 from lora_core.settings import RunConfig
 
 Groups = Sequence[dict[str, Any]]
 """What `Network.groups` gives: `params`, `lr` and `name` of each."""
-_ONE_RATE = ("prodigyopt.", "dadaptation.")
 _FUSED = (torch.optim.Adam, torch.optim.AdamW)
 """One kernel for a weight where the default takes ten: a LoRA has hundreds of small ones."""
 
@@ -40,7 +44,7 @@ def new_optimizer(run: RunConfig, groups: Groups) -> torch.optim.Optimizer:
     arguments = optimizer_arguments(run)
     if path.startswith("bitsandbytes.") and not torch.cuda.is_available():
         raise _refused("optimizer_type", f"{kind.__name__} works on a GPU with CUDA only.", "Take AdamW.")
-    if path.startswith(_ONE_RATE) and len({group["lr"] for group in groups}) > 1:
+    if path.startswith(ONE_RATE) and len({group["lr"] for group in groups}) > 1:
         what = f"{kind.__name__} takes one learning rate for all parts of the LoRA."
         raise _refused("optimizer_type", what, "Leave the rates of the parts out.")
     if kind in _FUSED and not {"fused", "foreach", "differentiable"} & arguments.keys():

@@ -52,20 +52,29 @@ class Saves:
         return every is not None and step % every == 0
 
     def forget_epochs(self, epoch: int, steps_per_epoch: int) -> None:
-        """Remove the epoch file and state that the newest one, of `epoch`, pushes out."""
-        every, keep = self.settings.save_every_n_epochs, self.settings.save_last_n_epochs
-        if every and keep and (oldest := epoch - every * keep) > 0:
+        """Remove the epoch file and the state that the newest ones, of `epoch`, push out."""
+        files, states = self.settings.save_last_n_epochs, self.settings.save_last_n_epochs_state
+        if oldest := self._old_epoch(epoch, files):
             self.epoch_file(oldest).unlink(missing_ok=True)
+        if oldest := self._old_epoch(epoch, states or files):
             shutil.rmtree(self.state(oldest * steps_per_epoch), ignore_errors=True)
 
+    def _old_epoch(self, epoch: int, keep: int | None) -> int:
+        """The epoch whose save goes when `keep` are kept; 0 when there is none."""
+        every = self.settings.save_every_n_epochs
+        return max(0, epoch - every * keep) if every and keep else 0
+
     def forget_steps(self, step: int) -> None:
-        """Remove the step file and state that lie further back than `save_last_n_steps` allows."""
-        every, distance = self.settings.save_every_n_steps, self.settings.save_last_n_steps
-        if every and distance:
-            oldest = (step - distance - 1) // every * every
-            if oldest > 0:
-                self.step_file(oldest).unlink(missing_ok=True)
-                shutil.rmtree(self.state(oldest), ignore_errors=True)
+        """Remove the step file and the state that lie further back than the settings allow."""
+        files, states = self.settings.save_last_n_steps, self.settings.save_last_n_steps_state
+        if oldest := self._old_step(step, files):
+            self.step_file(oldest).unlink(missing_ok=True)
+        if oldest := self._old_step(step, states or files):
+            shutil.rmtree(self.state(oldest), ignore_errors=True)
+
+    def _old_step(self, step: int, distance: int | None) -> int:
+        every = self.settings.save_every_n_steps
+        return max(0, (step - distance - 1) // every * every) if every and distance else 0
 
     def _file(self, suffix: str) -> Path:
         folder = self.folder / "checkpoints"

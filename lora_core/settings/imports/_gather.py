@@ -4,18 +4,19 @@ Covered: what is the same for all formats: types, limits, where a value belongs,
 secrets, keys that do nothing. Not covered: the names of one format (see its module).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from lora_core.settings import known
 from lora_core.settings._description import Setting
+from lora_core.settings._owners import acts
 from lora_core.settings._read import as_text, literal, of_another_shape
 from lora_core.settings._values import Checked, checked, parsed
 from lora_core.settings.imports import _report
 from lora_core.settings.imports._parse import refused
 from lora_core.settings.imports._report import Imported, Line, brief, is_secret
-from lora_core.settings.imports._unused import no_effect
+from lora_core.settings.imports._unused import STILL_CHECKED, no_effect
 from lora_core.settings.run import catalogue, setting
 
 LISTS: Final = ("network_args", "optimizer_args", "lr_scheduler_args")
@@ -27,9 +28,12 @@ PATHS_OF_OTHERS: Final = {
 _KEPT_WHOLE: Final = frozenset({"sd-scripts", "sd-scripts dataset"})
 """Formats that this app writes, too. A value that does nothing is named, and stays."""
 _EXACT: Final = 2**53
+_MOST_GUESSES: Final = 50
+"""Names for which another one is looked up; each costs some milliseconds."""
+_MOST_ENTRIES: Final = 1000
 _LONGEST: Final = 10_000
 """Signs of a text that may stand for a number or a list of them."""
-_USUAL: Final = {("max_token_length", 75)}
+_USUAL: Final = (("max_token_length", 75),)
 """Numbers that sd-scripts takes for "not set"."""
 _HIDDEN: Final = "It looks like a secret, such as a token. None is taken."
 
@@ -53,7 +57,7 @@ def fitted(s: Setting, value: Any) -> Checked:
     elif isinstance(value, int) and s.kind == "flag" and value in {0, 1}:
         tries.append(checked(s, bool(value)))
     fitting = next((each for each in tries if each.problem is None), result)
-    if fitting.problem is not None and (s.key, _number(value)) in _USUAL:
+    if fitting.problem is not None and any(s.key == key and _number(value) == usual for key, usual in _USUAL):
         return Checked(None)
     return fitting
 
@@ -86,6 +90,10 @@ class Gathering:
             "ignored": [],
             "not_understood": [],
         }
+        self._line_of: dict[str, tuple[str, Line]] = {}
+        self._texts: dict[str, str] = {}
+        """What stood behind the = of each list entry that became a setting."""
+        self._entries: dict[str, dict[str, str]] = {place: {} for place in LISTS}
         self._known = {s.key: s for s in catalogue()}
         self._fallbacks = {s.argument: s for s in catalogue() if s.argument is not None}
 
@@ -111,10 +119,11 @@ class Gathering:
 
     def _replace(self, line: Line, part: str) -> None:
         """Add a line; an earlier one for the same setting did not count."""
-        for group in ("taken", "translated"):
-            for earlier in [e for e in self._lines[group] if e.key == line.key and e.becomes != line.becomes]:
-                self._lines[group].remove(earlier)
-                self.ignore(earlier.name, earlier.value, f"{line.name} counts in its place.")
+        group, earlier = self._line_of.get(line.key, ("", None))
+        if earlier is not None and earlier.becomes != line.becomes:
+            self._lines[group].remove(earlier)
+            self.ignore(earlier.name, earlier.value, f"{line.name} counts in its place.")
+        self._line_of[line.key] = (part, line)
         self._lines[part].append(line)
 
     def keep(self, name: str, key: str, value: Any, *, reason: str = "") -> None:
@@ -139,9 +148,11 @@ class Gathering:
         if is_secret(name, value):
             self.secret(name)
             return
-        near = known.nearest(name.rpartition(".")[2], [*self._known, *known.tables()["arguments"]])
-        found = f"There is no such key. Is it {near}?" if near else "There is no such key."
-        self._lines["not_understood"].append(Line(name=name, value=brief(value), reason=reason or found))
+        found = reason or "There is no such key."
+        if not reason and len(self._lines["not_understood"]) < _MOST_GUESSES:
+            near = known.nearest(name.rpartition(".")[2], [*self._known, *known.tables()["arguments"]])
+            found = f"There is no such key. Is it {near}?" if near else found
+        self._lines["not_understood"].append(Line(name=name, value=brief(value), reason=found))
 
     # --- arguments of sd-scripts ------------------------------------------------------------------
 
@@ -188,6 +199,9 @@ class Gathering:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             self.left(name, value, 'It must be a list of texts "key=value".')
             return
+        if len(value) > _MOST_ENTRIES:
+            self.left(name, f"{len(value)} texts", "It is longer than such a list can be.")
+            return
         for item in value:
             self.item(place, item, f"{name}.{item.partition('=')[0].strip()}")
 
@@ -203,15 +217,14 @@ class Gathering:
         s = self._known.get(key)
         value = literal(text)
         if s is None or s.place != place or of_another_shape(s, value):
-            self.other[place] = [*self._kept(place, key), f"{key}={text}"]
+            self._entries[place][key] = text
+            self.other[place] = []  # filled at the end: a key counts once, where it stands last
             self._lines["taken"].append(
                 Line(name=inner, value=brief(text), key=place, becomes=brief(f"{key}={text}"))
             )
         else:
+            self._texts[key] = text
             self.take(inner, key, as_text(s, text) if place == "network_args" else value, was=text)
-
-    def _kept(self, place: str, key: str) -> list[str]:
-        return [item for item in self.other.get(place, []) if item.partition("=")[0].strip() != key]
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -226,6 +239,9 @@ class Gathering:
             SettingsError: no key of the file is one of a recipe.
         """
         self._name_what_does_nothing()
+        for place in LISTS:
+            if place in self.other:
+                self.other[place] = [f"{key}={text}" for key, text in self._entries[place].items()]
         lines = {part: tuple(found) for part, found in self._lines.items()}
         if not self.values and not self.target and not self.other:
             wrong = [f"{line.name}: {line.reason}" for line in lines["not_understood"][:3]]
@@ -246,32 +262,39 @@ class Gathering:
 
     def _name_what_does_nothing(self) -> None:
         """Move keys that act in no way to the ignored; in sd-scripts' own files their values are kept."""
+        self._give_back_what_is_not_owned()
         if self.form == "preset":
             return
-        owned = {key: f"It acts only with another {_only(self._known[key])}." for key in self.values}
-        reasons = {key: why for key, why in owned.items() if not self._acts(key)}
-        reasons |= no_effect(self.value_of, self.family)
+        reasons = no_effect(self._value_beside, self.family)
         kept = self.form in _KEPT_WHOLE
         for part in ("taken", "translated"):
             for line in [
                 line for line in self._lines[part] if line.key in reasons and line.key in self.values
             ]:
                 self._lines[part].remove(line)
-                gone = {} if kept else {"key": "", "becomes": ""}
+                gone = {} if kept or line.key in STILL_CHECKED else {"key": "", "becomes": ""}
                 self._lines["ignored"].append(replace(line, reason=reasons[line.key], **gone))
-        for key in reasons if not kept else ():
+        for key in reasons.keys() - STILL_CHECKED if not kept else ():
             self.values.pop(key, None)
 
-    def _acts(self, key: str) -> bool:
-        return all(_among(self.value_of(owner), allowed) for owner, allowed in self._known[key].only.items())
+    def _give_back_what_is_not_owned(self) -> None:
+        """Keep entries of lists that the chosen optimizer, schedule or network does not own as they stand."""
+        for key in [
+            key for key in self._texts if key in self.values and not acts(self._known[key], self.value_of)
+        ]:
+            place = self._known[key].place
+            del self.values[key]
+            self._entries[place][key] = self._texts[key]
+            self.other[place] = []
+            part, line = self._line_of.pop(key)
+            if line in self._lines[part]:
+                kept = replace(line, key=place, becomes=brief(f"{key}={self._texts[key]}"))
+                self._lines[part][self._lines[part].index(line)] = kept
 
-
-def _only(s: Setting) -> str:
-    return ", ".join(setting(owner).label.lower() for owner in s.only)
-
-
-def _among(value: Any, allowed: Iterable[Any]) -> bool:
-    return any(value == each or str(value).lower() == str(each).lower() for each in allowed)
+    def _value_beside(self, key: str) -> Any:
+        """As `value_of`; the target is another one each time, so what it lacks here it may have there."""
+        unknown = key not in self.target and key in self._known and self._known[key].part == "target"
+        return True if unknown else self.value_of(key)
 
 
 def _as_argument(value: Any) -> str:

@@ -6,14 +6,13 @@ modules of the formats).
 
 import json
 import re
-import tomllib
 from typing import Any, Final
 
 from lora_core.errors import Problem, SettingsError
-from lora_core.settings._toml import SIZE_LIMIT, how_to_mend
+from lora_core.settings._toml import SIZE_LIMIT, strictly
 
 _DEEPEST: Final = 32
-_DOTTED: Final = re.compile(r"""(?:[\w"'-]+\s*\.\s*){32}""")
+_MOST_NAMES: Final = 20_000
 
 
 def table_of(name: str, data: bytes) -> dict[str, Any]:
@@ -34,7 +33,9 @@ def table_of(name: str, data: bytes) -> dict[str, Any]:
         raise refused(name, "It is not UTF-8 text.", "Save it as UTF-8.") from error
     if not text.strip():
         raise refused(name, "It is empty.", "Choose another file.")
-    found = _json(name, text) if text.lstrip()[0] in "{[" and not _is_toml_header(text) else _toml(name, text)
+    found = (
+        _json(name, text) if text.lstrip()[0] in "{[" and not _is_toml_header(text) else strictly(text, name)
+    )
     if not isinstance(found, dict):
         raise refused(name, "It is a list, and no recipe is one.", "Choose another file.")
     if _depth(found) > _DEEPEST:
@@ -51,6 +52,8 @@ def _is_toml_header(text: str) -> bool:
 
 
 def _json(name: str, text: str) -> Any:
+    if text.count(":") > _MOST_NAMES:
+        raise refused(name, "It holds more names than a settings file has.", "Choose the right file.")
     try:
         return json.loads(text, parse_constant=float)
     except (json.JSONDecodeError, RecursionError, ValueError) as error:
@@ -62,17 +65,6 @@ def _json(name: str, text: str) -> Any:
         raise refused(
             name, f"It is not complete JSON: {where}.", "Save it again with the program that made it."
         ) from error
-
-
-def _toml(name: str, text: str) -> dict[str, Any]:
-    # Python's reader takes minutes for a key of ten thousand parts.
-    if _DOTTED.search(text):
-        raise refused(name, "It holds a key with too many dots.", "Choose the right file.")
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
-        raise refused(name, f"It is neither complete TOML nor JSON: {where}.", how_to_mend(where)) from error
 
 
 def _depth(table: Any) -> int:

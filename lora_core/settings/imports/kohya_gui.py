@@ -28,6 +28,8 @@ from lora_core.settings.imports.kohya_gui_network import NETWORK_KEYS, take_netw
 from lora_core.settings.run import catalogue
 
 _OFF: Final = "It is empty or off there, and the GUI leaves it out."
+_LONGEST: Final = 10_000
+"""Signs of a line of arguments."""
 _EMPTY: Final = ("", None, False, 0)
 
 
@@ -281,6 +283,9 @@ _SPECIAL: Final[Mapping[str, Callable[[Gathering, str, Any, Mapping[str, Any]], 
 
 def _take_additional(gathering: Gathering, text: str) -> None:
     """The field for further arguments, as a command line has them."""
+    if len(text) > _LONGEST:
+        gathering.left("additional_parameters", text, "It is longer than such a line can be.")
+        return
     try:
         words = shlex.split(text)
     except ValueError:

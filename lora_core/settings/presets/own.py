@@ -33,10 +33,10 @@ PREFIX: Final = "own."
 FOLDER: Final = "presets"
 _BIN: Final = ".deleted"
 _TITLE_LIMIT: Final = 80
-_OF_FILES: Final = frozenset(
-    {"network_weights", "dim_from_weights", "base_weights", "base_weights_multiplier"}
-)
-"""Recipe settings that name files of this machine, or mean nothing without them."""
+_OF_FILES: Final = frozenset({"dim_from_weights", "base_weights_multiplier"})
+"""Recipe settings that mean nothing without a file of this machine."""
+_SECRET: Final = re.compile(r"(?:api_key|password|secret|(?:hub|hf|huggingface|access)_token)$")
+"""How the keys of secrets end. No setting is one today; sd-scripts has such arguments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,8 +229,12 @@ def _text(preset: OwnPreset) -> str:
 
 def _shareable(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The values that a preset may hold, and the keys of the others."""
-    recipe = {s.key for s in catalogue() if s.part == "recipe" and s.kind not in {"path", "paths"}}
-    kept = {key: value for key, value in values.items() if key in recipe - _OF_FILES}
+    shareable = {
+        s.key
+        for s in catalogue()
+        if s.part == "recipe" and s.kind not in {"path", "paths"} and not _SECRET.search(s.key)
+    }
+    kept = {key: value for key, value in values.items() if key in shareable - _OF_FILES}
     return kept, tuple(key for key in values if key not in kept)
 
 

@@ -159,7 +159,7 @@ def _ram(run: RunConfig, engine: str, known: Known, needed: Memory | None) -> Li
     if needed is None:
         return Line(kind="memory", verdict="not measured", sentence=_NO_BASE, basis="none")
     amount, basis = _corrected(run, engine, known, needed, "ram")
-    if known.free.device == "mps" and basis in {"counted", "corrected"}:
+    if known.free.device == "mps":
         amount += needed.gpu
     return _compared("memory", amount, known.free.ram, basis, needed.ram_phase)
 
@@ -184,12 +184,9 @@ def _compared(
         )
     verdict = _verdict(needed, available)
     joined = {"fits": ", and", "tight": ", and only"}.get(verdict, ", but only")
-    told = {
-        "measured": "",
-        "corrected": "",
-        "counted": f" This was counted and not measured on this machine. {_TRY}",
-        "none": "",
-    }[basis]
+    # Trying is no good advice where the computer itself would run out of memory.
+    trying = "" if kind == "memory" and verdict == "will not fit" else f" {_TRY}"
+    told = f" This was counted and not measured on this machine.{trying}" if basis == "counted" else ""
     are = "are" if size(available) != size(2**30) else "is"
     return Line(
         kind=kind,
@@ -207,6 +204,8 @@ def _corrected(
 ) -> tuple[int, Basis]:
     """The need in bytes, by what runs on this machine took, and what it rests on."""
     counted = needed.gpu if of == "gpu" else needed.ram
+    if needed.device == "mps":  # what a process holds there does not tell what its graphics chip holds
+        return counted, "counted"
     like = likeness(run, engine)
     near = [
         one
