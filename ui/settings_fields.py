@@ -258,7 +258,7 @@ def _changed(before: Project, setting: Setting, entered: Any, folder: Path | Non
 
 
 def forget(places: Iterable[str] | None = None) -> None:
-    """The fields of these parts, or of all, are not on the page: they are told their values when they come."""
+    """The fields of these parts, or of all, are not on the page; they get their values when they come."""
     drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
     for place in list(drawn) if places is None else places:
         drawn.pop(place, None)
