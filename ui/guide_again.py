@@ -81,12 +81,9 @@ def _settings(job: Job) -> RunConfig:
 def _longer(ws: Workspace, job: Job) -> None:
     states = jobs.states(ws, job.id)
     if not states:
-        st.write(
-            "No state was saved at its end, so it cannot go on from there. Next time turn on the setting "
-            "“Save a state at the end”."
-            if _saves_at_end()
-            else "No state was saved at its end."
-        )
+        label = settings.setting("save_state_on_train_end").label
+        st.write("No state was saved at its end, so it cannot go on from there.")
+        st.write(f"For the next training, turn on the setting “{label}”.")
         return
     st.text_input("How many epochs more", value=_USUAL, key=_EPOCHS, width=520)
     st.caption("An epoch is one time through all pictures.")
@@ -106,10 +103,6 @@ def _longer(ws: Workspace, job: Job) -> None:
             st.query_params.clear()
             run_choice.choose(made.id)
             st.rerun()
-
-
-def _saves_at_end() -> str:
-    return settings.setting("save_state_on_train_end").label
 
 
 def _number(text: str) -> int | None:

@@ -50,8 +50,6 @@ def _about_trigger(opened: Project) -> None:
 
 def _chose(ws: Workspace, name: str, widget: str) -> None:
     with feedback.user_errors():
-        if project.saved_at(ws, name) is None:
-            project.save(ws, projects.load_or_new(ws, name))  # so that the choice can be taken back
         before = projects.load_or_new(ws, name)
         goal = st.session_state[widget] or ""
         found = guide_recipe.chosen(ws, before, replace(before, goal=goal))

@@ -166,6 +166,16 @@ def named(keys: list[str]) -> str:
     return ", ".join(labels) + (f" and {rest} more" if rest else "")
 
 
+def about(ws: Workspace, opened: Project) -> str:
+    """The name of the project's recipe, and what it rests on."""
+    if not opened.preset:
+        return "none. All settings have their start values."
+    found = recipe_for(ws, opened) if bundled(opened.preset) else None
+    if found is not None and found.id == opened.preset:
+        return f"{found.title}. {found.evidence_text}"
+    return f"{opened.preset.partition('.')[2] or opened.preset}. It is your own. We have not measured it."
+
+
 def bundled(preset: str) -> bool:
     """Whether a project's recipe is one of ours, which may follow goal, base model and number of pictures."""
     kind, _, goal = preset.rpartition(".")

@@ -44,7 +44,7 @@ _CHOOSE: Final = {MODEL: "Choose a base model", IMAGES: "Choose a dataset", TRIG
 
 def draw(ws: Workspace, opened: Project) -> None:
     """The screen, from what will happen to the start."""
-    st.markdown(_chosen(opened))
+    st.markdown(_chosen(ws, opened))
     settings_form.summary(partial(_summary, ws, opened.name))
     Fields(ws=ws, opened=opened, place="review step").one(settings.setting(PROMPTS))
     settings_form.draw(ws, opened.name, check=partial(training_form.problems, ws))
@@ -60,7 +60,7 @@ def draw(ws: Workspace, opened: Project) -> None:
         run_actions.start(ws, newest, missing=[p for p in looked.problems if p.severity == "error"])
 
 
-def _chosen(opened: Project) -> str:
+def _chosen(ws: Workspace, opened: Project) -> str:
     """The choices of the steps before, as text: nobody has to remember them."""
     base, goal = guide_recipe.base_of(opened), GOALS.get(opened.goal)
     trigger = f"“{feedback.spoken(opened.trigger_word)}”" if opened.trigger_word else "none"
@@ -69,6 +69,7 @@ def _chosen(opened: Project) -> str:
         f"- Name: “{feedback.spoken(str(opened.value(NAME)))}”. Trigger word: {trigger}",
         f"- Base model: {feedback.spoken(_base_name(base)) if base else 'not chosen'}",
         f"- Dataset: {feedback.spoken(opened.dataset.name) if opened.dataset else 'not chosen'}",
+        f"- Recipe: {feedback.spoken(guide_recipe.about(ws, opened))}",
     ]
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from app_server import AppServer, Theme, drawn
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from lora_core import jobs, models, projects
+from lora_core import jobs, models, projects, runs
 from lora_core.workspace import Workspace
 from ui import guide_files, guide_recipe, guide_steps, project, run_actions
 
@@ -127,6 +127,7 @@ def test_one_gets_through_the_steps_to_a_started_training_by_keyboard_alone(
     page.wait_for_url(re.compile("run="))
     (job,) = jobs.jobs(Workspace(server.workspace), kind="train")
     assert job.name == "Blip"
+    assert len(runs.prompts_of(job)) == 4  # the way back and forth lost nothing
     expect(page.get_by_role("button", name=run_actions.STOP)).to_be_visible()
 
 
