@@ -151,7 +151,7 @@ def _edit(page: "Page", wire: _Wire, value: str, seen: _Seen) -> None:
     box.press("Enter")
     page.wait_for_function(
         """value => [...document.querySelectorAll('[data-testid="stCaptionContainer"]')]
-            .some(one => one.innerText.trim() === value || one.innerText.endsWith(`to ${value}.`))""",
+            .some(one => one.textContent.trim() === value || one.textContent.endsWith(`to ${value}.`))""",
         arg=value,
     )
     seen.seconds.append(time.perf_counter() - started)

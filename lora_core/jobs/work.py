@@ -1,12 +1,12 @@
 """The work of each kind of job: from a `Task` to the package that does it.
 
 Covered: handing over parameters, and what must hold before the job may be called finished. Not
-covered: the work. Its packages are imported inside the functions, in the job's own process.
+covered: the work, and what runs keep of it (see `lora_core.runs.work`). Its packages are imported inside
+the functions, in the job's own process.
 """
 
 from pathlib import Path
 
-from lora_core.errors import LoraError
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.look import engine_lock
 from lora_core.jobs.publish import check_made, publish
@@ -22,26 +22,7 @@ def train(task: Task) -> Path:
     lora = engine.train(job.folder, task.reporter, resume=task.resume_from)
     task.reporter.phase("Checking the LoRA file")
     check_made(lora, not_before_ns=started_ns)
-    _remember(task, started_ns)
     return publish(task.workspace, job, lora)
-
-
-def _remember(task: Task, started_ns: int) -> None:
-    """Keep what the run took, for estimates of later ones. It is a help: nothing fails for lack of it."""
-    from lora_core.planning import recorded
-
-    try:
-        recorded.remember(task.workspace, task.job, started=started_ns / 1e9)
-    except (OSError, LoraError) as error:
-        task.reporter.note(f"What this run took was not kept for later estimates: {error}")
-
-
-def smoke(task: Task) -> None:
-    """Two real steps; what they took is kept, and nothing else."""
-    from lora_core.runs import smoke
-
-    started_ns = engine_lock(task.job.folder).with_suffix(".json").stat().st_mtime_ns
-    smoke.try_out(task, started=started_ns / 1e9)
 
 
 def import_dataset(task: Task) -> Path | None:

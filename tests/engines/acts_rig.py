@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -220,14 +221,19 @@ class Twins:
             patch.setattr(learner.Learner, "_predicted", seen_predicted)
             patch.setattr(learner, "loss", seen_loss)
             patch.setattr(Plan, "words", seen_words)
-            patch.setattr(trainer, "load_base", self._copied_base)
+            patch.setattr(trainer, "load_base", partial(self._copied_base, seen.run))
             yield
 
-    def _copied_base(self, model: Any, precision: Any) -> Any:
+    def _copied_base(self, run: RunConfig, model: Any, precision: Any) -> Any:
         known = f"{model!r} {precision.mixed_precision}"
         if known not in self._bases:
             self._bases[known] = self._load_base(model, precision)
-        return copy.deepcopy(self._bases[known])
+        base = self._bases[known]
+        # Copying takes most of a short run, and frozen weights are changed by these two settings alone.
+        shared = [base.vae, *base.tokenizers]
+        if not (run.network.base_weights or run.precision.fp8_base):
+            shared += [*base.unet.parameters(), *base.unet.buffers()]
+        return copy.deepcopy(base, {id(part): part for part in shared})
 
     def pictures(self, name: str, sizes: list[tuple[int, int]], caption: str | None = "a cat") -> Path:
         """A folder of pictures, made once."""

@@ -319,7 +319,7 @@ BATCH: Final[dict[str, Act]] = {
     "prior_loss_weight": Act(
         0.25,
         class_images_count,
-        {"second": {"is_reg": True}, "image_dir": captions("a cat"), "max_train_epochs": 1},
+        {"is_reg": True, "second": {"is_reg": False}, "image_dir": captions("a cat"), "max_train_epochs": 1},
     ),
     "masked_loss": Act(True, masks_count, {"conditioning_data_dir": masks, **FIRST}),
 }

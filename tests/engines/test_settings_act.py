@@ -18,6 +18,9 @@ from trainer_rig import Rig
 
 from lora_core.settings import BUILT_IN, differences, no_effect, setting, value_in
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
+"""diffusers' samplers and a newer numpy."""
+
 TABLES: tuple[dict[str, Act], ...] = (
     sample.MODEL, sample.TEXT, sample.LOSS, sample.BATCH, sample.PRECISION, network.NETWORK, rates.OPTIMIZER,
     rates.SCHEDULE, data.DATASET, data.SUBSET, data.SAVING, data.SAMPLING, data.VALIDATION, data.NOTES,

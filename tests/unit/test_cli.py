@@ -414,7 +414,7 @@ def test_a_workspace_that_cannot_be_made_is_bad_input(
 def test_a_refusal_of_the_system_is_told_without_a_traceback(
     config: Path, ws: Workspace, capsys: Any
 ) -> None:
-    too_long = f"pretrained_model_name_or_path={'m' * 300}"
+    too_long = f"pretrained_model_name_or_path={'/m' * 3000}"
     place = ["--workspace", str(ws.root)]
     assert cli.main(["train", str(config), "--set", too_long, "--json", *place]) == 2
     assert "too long" in json.loads(capsys.readouterr().out)["error"]["why"]

@@ -63,15 +63,17 @@ def test_an_unknown_kind_is_refused_and_makes_nothing(ws: Workspace) -> None:
 def test_a_record_cannot_name_code_to_run(ws: Workspace) -> None:
     """Only the table's own names are imported, whatever a job folder from elsewhere says."""
     job = jobs.create(ws, "train", "x", {"work": "os:system", "module": "os"})
-    assert kinds.kind_of(job.kind).work == "lora_core.jobs.work:train"
-    assert all(kind.work.startswith("lora_core.jobs.work:") for kind in kinds.KINDS.values())
+    assert kinds.kind_of(job.kind).work == "lora_core.runs.work:train"
+    ours = ("lora_core.jobs.work:", "lora_core.runs.work:")
+    assert all(kind.work.startswith(ours) for kind in kinds.KINDS.values())
 
 
 def test_every_kind_has_work_that_can_be_found() -> None:
-    from lora_core.jobs import work
-
     assert {kind.work for kind in kinds.KINDS.values()} == {
-        f"{work.__name__}:{name}" for name in ("train", "import_dataset", "probe_machine")
+        "lora_core.runs.work:train",
+        "lora_core.runs.work:smoke",
+        "lora_core.jobs.work:import_dataset",
+        "lora_core.jobs.work:probe_machine",
     }
     for kind in kinds.KINDS.values():
         assert callable(kinds.load(kind))
