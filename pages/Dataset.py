@@ -8,7 +8,7 @@ import streamlit as st
 
 from lora_core.datasets.index import open_index
 from lora_core.datasets.library import dataset_folder, dataset_names, newest_dataset, picture_folders
-from ui import dataset_captions, dataset_import, dataset_problems, icons, layout, state
+from ui import dataset_captions, dataset_import, dataset_problems, guide_steps, icons, layout, state
 
 ws = state.workspace()
 parts = layout.step_page(
@@ -54,7 +54,11 @@ else:
                 with st.expander("Bring in more pictures"):
                     dataset_import.form(ws, primary=False)
             if st.button("Go on to training", key="dataset_go", type="primary", icon=icons.GO):
-                st.switch_page(layout.script_of(layout.TRAINING))
+                address = {
+                    guide_steps.ADDRESS: guide_steps.DATASET.id,
+                    "dataset": st.session_state["dataset"],
+                }
+                st.switch_page(layout.script_of(layout.TRAINING), query_params=address)
         with parts.happened:
             told = [dataset_import.result(ws), dataset_problems.draw_conflicts(folder, index), bool(problems)]
             dataset_problems.draw(problems)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from lora_core import jobs, projects
 from lora_core.workspace import Workspace
-from ui import demo_run, feedback, layout, next_step, notices, now, project, state
+from ui import demo_run, feedback, guide_steps, layout, next_step, notices, now, project, state
 
 REFRESH_S = 3.0
 TWO = 2
@@ -101,4 +101,5 @@ def _button(ws: Workspace, step: next_step.Step, *, primary: bool) -> None:
     if step.does == "demo":
         with st.spinner("Getting the demo ready. This takes a few seconds."):
             run = demo_run.start(ws)
-    st.switch_page(layout.script_of(step.page), query_params={"run": run} if run else None)
+    address = {"run": run} if run else {guide_steps.ADDRESS: step.step} if step.step else None
+    st.switch_page(layout.script_of(step.page), query_params=address)

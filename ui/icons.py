@@ -24,6 +24,7 @@ STOP: Final = ":material/stop:"
 RESUME: Final = ":material/resume:"
 FORCE: Final = ":material/cancel:"
 GO: Final = ":material/arrow_forward:"
+EARLIER: Final = ":material/arrow_back:"
 CHECK: Final = ":material/search:"
 DOWNLOAD: Final = ":material/download:"
 ADD: Final = ":material/add:"
@@ -35,6 +36,9 @@ REDO: Final = ":material/redo:"
 MEND: Final = ":material/build:"
 REMOVE: Final = ":material/remove:"
 OPEN: Final = ":material/folder_open:"
+TRY: Final = ":material/speed:"
+AGAIN: Final = ":material/replay:"
+LONGER: Final = ":material/more_time:"
 
 ALL: Final = {
     name: value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lora_core.workspace import Workspace
-from ui import icons, layout, now, project
+from ui import guide_steps, icons, layout, now, project
 
 Does = Literal["demo", "new", "go"]
 
@@ -23,6 +23,8 @@ class Step:
     page: layout.PageName = layout.TRAINING
     run: str | None = None
     """The run that the page shall show."""
+    step: str | None = None
+    """The step to a training that the page shall show."""
 
 
 DEMO: Final = Step(
@@ -36,10 +38,12 @@ OWN: Final = Step(
     says="Bring in your own pictures.", label="Go to my own pictures", icon=icons.DATASET, page=layout.DATASET
 )
 NEW: Final = Step(
-    says="Make another LoRA.", label="Make a new project", icon=icons.ADD, does="new", page=layout.TRAINING
-)
-_SETTINGS: Final = Step(
-    says="Choose a base model and a dataset. Then start the training.", label="Go on with the training"
+    says="Make another LoRA.",
+    label="Make a new project",
+    icon=icons.ADD,
+    does="new",
+    page=layout.TRAINING,
+    step=guide_steps.GOAL.id,
 )
 
 
@@ -55,16 +59,32 @@ def _steps(ws: Workspace) -> tuple[Step, tuple[Step, ...]]:
         job, _ = live
         if job.kind == "train":
             return Step(says="Watch the training.", label="Look at the training", run=job.id), (OWN,)
+        if job.kind == "smoke":
+            return Step(
+                says="Two steps are tried.", label="Look at the two steps", step=guide_steps.REVIEW.id
+            ), ()
         return Step(
             says="Wait for it, or go on in the meantime.", label="Look at the import", page=layout.DATASET
         ), ()
     if last and last[0].kind == "train":
         return _after_training(last[0].id, last[1].state)
     if last and last[0].kind == "import" and last[1].state == "finished":
-        return _SETTINGS, (OWN, DEMO)
+        return _settings(ws), (OWN, DEMO)
     if project.open_one(ws):
-        return _SETTINGS, (OWN, DEMO)
+        return _settings(ws), (OWN, DEMO)
     return DEMO, (OWN,)
+
+
+def _settings(ws: Workspace) -> Step:
+    """Going on where something is left to choose."""
+    opened = project.open_one(ws)
+    step = guide_steps.first(opened) if opened else guide_steps.GOAL
+    number = guide_steps.STEPS.index(step) + 1
+    return Step(
+        says=f"A training takes four steps to start. Step {number} is next: {step.title}.",
+        label="Go on with the training",
+        step=step.id,
+    )
 
 
 def _after_training(run: str, ended: str) -> tuple[Step, tuple[Step, ...]]:

@@ -2,7 +2,7 @@
 
 Covered: which project is open (kept in `settings.toml`), one that nobody has named yet, datasets whose
 pictures lie in several folders. Not covered: the project's file (`lora_core.projects`) and the form
-(`ui/run_form.py`).
+(`ui/guide.py`).
 """
 
 from collections.abc import Sequence
@@ -45,6 +45,8 @@ def open_or_new(ws: Workspace, name: str = NEW) -> Project:
 
 def save(ws: Workspace, project: Project, *, what: str = "") -> Project:
     """Write what was changed in the project and make it the open one; `what` names the step for undo."""
+    if what and saved_at(ws, project.name) is None:
+        projects.save(ws, Project(name=project.name))  # so that the first step can be taken back, too
     saved = projects.save(ws, project, what=what)
     state.open_named(ws, saved.name)
     return saved

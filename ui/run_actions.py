@@ -1,14 +1,17 @@
 """What one can do with a run: start it, stop it, go on with it, look at its result.
 
-Covered: the buttons and what they ask the jobs for. Not covered: the form (`ui/run_form.py`) and the live
-view (`ui/live_run.py`). A press is answered by the run's own state, never by a promise.
+Covered: the buttons and what they ask the jobs for. Not covered: the form (`ui/guide.py`), training again or
+longer (`ui/guide_again.py`), the live view (`ui/live_run.py`). A press is answered by the run's own state,
+never by a promise.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import streamlit as st
 
 from lora_core import jobs, projects, runs
+from lora_core.errors import Problem
 from lora_core.jobs import Job, Status
 from lora_core.jobs.look import UNSETTLED
 from lora_core.workspace import Workspace
@@ -19,25 +22,23 @@ STOP: Final = "Stop training and keep the result"
 START: Final = "Start training"
 
 
-def start_button(ws: Workspace, opened: Project, *, ready: bool, main: bool) -> None:
-    """Start a run of the project. Without being `ready` it says what is missing, right above."""
-    pressed = st.button(START, key="start", icon=icons.START, type="primary" if main else "secondary")
-    if not pressed:
-        return
-    if not ready:
-        feedback.care("It was not started. First do what is listed above.")
+def start_button() -> bool:
+    """The button that starts a run of the project; whether it was pressed."""
+    return st.button(START, key="start", icon=icons.START, type="primary")
+
+
+def start(ws: Workspace, opened: Project, *, missing: Sequence[Problem]) -> None:
+    """Start a run of the project, or name what is `missing`."""
+    if missing:
+        lines = [f"{problem.what} {problem.fix}" for problem in missing]
+        feedback.care("It was not started. First do this:", lines=lines)
         return
     with feedback.user_errors():
         job = runs.start_run(ws, project.run_of(opened), engine=opened.engine, project=opened.name)
         project.save(ws, projects.done(opened, f"Training “{job.name}” was started.", run=job.id))
-        st.session_state.pop("show_form", None)  # what one wants to see now is the run
+        st.query_params.clear()  # what one wants to see now is the run
         run_choice.choose(job.id)
         st.rerun()
-
-
-def form_is_main(status: Status) -> bool:
-    """Whether starting a new run may be the page's main button: the run looked at has none of its own."""
-    return not status.ended
 
 
 Offer = Literal["take out", "stop", "force", "wait", "go on", "look"]

@@ -8,7 +8,7 @@ silently. The text is kept in the project, so it is the same after a reload and 
 that does not fit is kept too, told below the field, and the value before it goes on to count.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,9 @@ _NOT_SAVED: Final = "not_saved"
 """Texts that could not be written to the disk, by field; they are in this window alone."""
 
 _REFUSED: Final = "change_refused"
+
+_DRAWN: Final = "fields_drawn"
+"""The fields that each part of the page had when it was drawn last."""
 
 Saved = Callable[[Project, Project], None]
 """Called after a change was saved, with the project before and after it."""
@@ -53,6 +56,16 @@ class Fields:
     """What settings mean beside the chosen optimizer, where that is something else than their help says."""
     told: Sequence[Problem] = ()
     """Problems and advice of the whole run; each stands at its field."""
+
+    place: str = ""
+    """The part of the page that these fields stand in; each part has its own name."""
+    _before: frozenset[str] = field(init=False, default=frozenset())
+    _now: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
+        object.__setattr__(self, "_before", frozenset(drawn.get(self.place, ())))
+        drawn[self.place] = self._now
 
     def one(self, setting: Setting, *, full: bool = False) -> None:
         """The field that fits the setting's kind. `full`: with small print, marks, and more help."""
@@ -112,8 +125,12 @@ class Fields:
         entry = lost[widget][0] if widget in lost else entry
         # Through the state and not as `value=`: a new start value would make the field a new one, and the
         # text "1e-4" would jump to "0.0001" while it is being typed.
-        if widget not in st.session_state or st.session_state[widget] != entry:
+        # Also when it was not there a moment ago: the browser forgot the field meanwhile and the server did
+        # not, so the next change of anything would send an empty text for it (Streamlit 1.67).
+        new = widget not in self._before or widget not in st.session_state
+        if new or st.session_state[widget] != entry:
             st.session_state[widget] = entry
+        self._now.add(widget)
         return widget
 
     def _saver(self, setting: Setting, widget: str, folder: Path | None = None) -> Callable[[], None]:
@@ -238,6 +255,13 @@ def _changed(before: Project, setting: Setting, entered: Any, folder: Path | Non
         )
         plain = words.as_entry(setting, after.value(setting.key))
     return after if entered == plain else projects.with_text(after, place, str(entered))
+
+
+def forget(places: Iterable[str] | None = None) -> None:
+    """The fields of these parts, or of all, are not on the page; they get their values when they come."""
+    drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
+    for place in list(drawn) if places is None else places:
+        drawn.pop(place, None)
 
 
 def put_back(ws: Workspace, name: str, keys: Sequence[str], saved: Saved = _nothing) -> None:

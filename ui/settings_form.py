@@ -94,6 +94,7 @@ def _family(base: str) -> str | None:
 def _box(ws: Workspace, name: str, check: Check) -> None:
     box = st.expander("All settings", key=BOX, on_change="rerun")
     if not box.open:
+        settings_fields.forget(settings_groups.GROUPS)
         return
     with box:
         wanted = _filters()
@@ -146,6 +147,7 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
     family = family_of(opened)
     group = settings_groups.group(opened, family, wanted, concern)
     if group is None:
+        settings_fields.forget([concern])
         st.empty()
         return
     searched = bool(wanted.search.strip()) or wanted.changed_only
@@ -158,11 +160,13 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
         on_change=partial(_keep_open, key, concern),
     )
     if not box.open:
+        settings_fields.forget([concern])
         return
     with box:
         fields = Fields(
             ws=ws,
             opened=opened,
+            place=concern,
             saved=partial(_saved, family),
             changed=group.changed,
             idle=group.idle,

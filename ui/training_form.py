@@ -1,75 +1,76 @@
-"""The form of the Training page with what it means: problems, advice, length, start.
+"""What a project's run amounts to: all problems, what it takes, how long it is.
 
-Covered: what can be chosen, what is wrong, how long it will be. Not covered: the fields (`ui/run_form.py`)
-and the rules (`lora_core.planning`).
+Covered: asking `lora_core.planning` once a change, the sentences about the length. Not covered: drawing
+(`ui/guide_review.py`) and the rules (`lora_core.planning`).
 """
 
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
-from lora_core import models, planning, settings
-from lora_core.datasets.library import dataset_names
+from lora_core import planning, settings
 from lora_core.errors import Problem, SettingsError
-from lora_core.planning import Plan, RunImages
+from lora_core.planning import Estimate, Plan, RunImages
 from lora_core.settings import RunConfig
+from lora_core.settings.presets import GOALS
 from lora_core.workspace import Workspace
-from ui import (
-    engine_view,
-    feedback,
-    project,
-    recipe_text,
-    run_actions,
-    run_form,
-    settings_fields,
-    settings_form,
-    state,
-)
-from ui.project import Project
-from ui.run_form import Choices
+from ui import project, settings_fields, state
+from ui.project import TRIGGER, Project
 
 LOOK_AGAIN_S = 60.0
 """Seconds after which the pictures are looked at again, for what was changed by another program."""
 
 
-def draw(ws: Workspace, *, main: bool) -> None:
-    """The form; `main`: starting is what this page is for at the moment."""
-    opened = project.open_or_new(ws) if (found := project.open_one(ws)) is None else found
-    st.caption(f"Project “{feedback.spoken(opened.name)}”.")
-    settings_form.history(ws, opened.name)
-    run_form.draw(ws, opened, choices(ws), check=partial(problems, ws))
-    engine_view.draw(ws, opened.name)
-    recipe_text.draw(ws, opened.name)
-    settings_form.summary(partial(_summary, ws, opened.name, main))
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A project as a run, and what there is to say about it."""
+
+    problems: tuple[Problem, ...]
+    run: RunConfig | None = None
+    """None while something is not chosen, or does not fit."""
+    images: RunImages | None = None
+    estimate: Estimate | None = None
+
+    @property
+    def ready(self) -> bool:
+        return not any(problem.severity == "error" for problem in self.problems)
+
+    @property
+    def plan(self) -> Plan | None:
+        return self.estimate.plan if self.estimate else None
+
+
+def look(
+    ws: Workspace, opened: Project, *, whole: bool = True, found: Sequence[Problem] | None = None
+) -> Looked:
+    """The run, its problems, and with `whole` what it takes; `found` spares another look at the problems."""
+    wrong = settings_fields.unfit(opened)
+    lacks = _trigger(opened)
+    try:
+        run = project.run_of(opened)
+    except SettingsError as error:
+        return Looked((*wrong, *error.problems, *lacks))
+    images = _images(settings.dump_dataset(run), _changed(run), run)
+    if found is None:
+        found = [*wrong, *planning.check(run, opened.engine, ws, images=images), *lacks]
+    estimate = planning.estimate(run, opened.engine, ws, images) if whole else None
+    return Looked(tuple(found), run, images, estimate)
+
+
+def _trigger(opened: Project) -> list[Problem]:
+    """A goal that cannot be called without a trigger word, and none is there."""
+    goal = GOALS.get(opened.goal)
+    if goal is None or goal.trigger != "needed" or opened.trigger_word:
+        return []
+    what = f"There is no trigger word. The goal {goal.title} needs one."
+    return [Problem(setting=TRIGGER, what=what, fix="Write one in step 1.", severity="advice")]
 
 
 def problems(ws: Workspace, opened: Project) -> list[Problem]:
     """Everything that speaks against starting the project's run, and all advice about it."""
-    typed = settings_fields.unfit(opened)
-    try:
-        run = project.run_of(opened)
-    except SettingsError as error:
-        return [*typed, *error.problems]
-    return [*typed, *planning.check(run, opened.engine, ws, images=_images_of(run))]
-
-
-def _summary(ws: Workspace, name: str, main: bool) -> None:
-    opened = project.open_or_new(ws, name)
-    found = settings_form.checked(partial(problems, ws), opened)
-    feedback.problem_list(found)
-    if (plan := _plan(opened)) is not None:
-        st.write(length(plan))
-    ready = not any(problem.severity == "error" for problem in found)
-    run_actions.start_button(ws, opened, ready=ready, main=main)
-
-
-def choices(ws: Workspace) -> Choices:
-    """What the workspace has: base models and datasets."""
-    return Choices(
-        models=[(base.path, base.name) for base in models.list_bases(ws)],
-        datasets=[(ws.datasets / name, name) for name in dataset_names(ws)],
-    )
+    return list(look(ws, opened, whole=False).problems)
 
 
 def length(plan: Plan) -> str:
@@ -91,18 +92,6 @@ def _epochs(plan: Plan) -> str:
         return "less than 1 epoch"
     more = f" and {state.counted(rest, 'step')}" if rest else ""
     return f"{state.counted(whole, 'epoch')}{more}"
-
-
-def _plan(opened: Project) -> Plan | None:
-    try:
-        run = project.run_of(opened)
-    except SettingsError:
-        return None
-    return planning.plan(run, _images_of(run))
-
-
-def _images_of(run: RunConfig) -> RunImages:
-    return _images(settings.dump_dataset(run), _changed(run), run)
 
 
 @st.cache_resource(ttl=LOOK_AGAIN_S, max_entries=4, show_spinner=False)

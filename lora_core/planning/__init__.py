@@ -8,12 +8,14 @@ from lora_core.planning.checks import check
 from lora_core.planning.estimates import Estimate, Line, Seconds, estimate
 from lora_core.planning.fit import Change, Fitting, fitting, make_it_fit
 from lora_core.planning.images import RunImages, SubsetImages, look_at_images
+from lora_core.planning.rate import Course, course
 from lora_core.planning.recorded import Measured, alike, measured, took
 from lora_core.planning.steps import BucketCount, Plan, plan
 
 __all__ = [
     "BucketCount",
     "Change",
+    "Course",
     "Estimate",
     "Fitting",
     "Line",
@@ -24,6 +26,7 @@ __all__ = [
     "SubsetImages",
     "alike",
     "check",
+    "course",
     "estimate",
     "fitting",
     "look_at_images",

@@ -1,6 +1,7 @@
 """What holds on every page: the four parts, one main button, few choices, plain words."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import made_runs as made
@@ -9,8 +10,9 @@ import pytest
 import textstat
 from streamlit.testing.v1 import AppTest
 
+from lora_core import demo
 from lora_core.workspace import Workspace
-from ui import layout
+from ui import guide_recipe, guide_steps, layout, project
 
 Open = Callable[..., AppTest]
 MAX_GRADE = 8.0
@@ -46,7 +48,15 @@ def broken(ws: Workspace) -> None:
     (ws.loras / "half.safetensors").write_bytes(b"\x10\x00\x00\x00")
 
 
-STATES = {"empty": empty, "finished": finished, "failed": failed, "broken": broken}
+def chosen(ws: Workspace) -> None:
+    made.machine(ws)
+    run = demo.create_demo(ws)
+    aimed = replace(project.of_run("cat", run), goal="character")
+    found = guide_recipe.laid(aimed, guide_recipe.recipe_for(ws, aimed))  # type: ignore[arg-type]  # there is one
+    project.save(ws, found.project)
+
+
+STATES = {"chosen": chosen, "empty": empty, "finished": finished, "failed": failed, "broken": broken}
 
 
 SEEN = (
@@ -54,15 +64,16 @@ SEEN = (
     (layout.SETUP, "empty"),
     (layout.DATASET, "empty"),
     *((layout.TRAINING, state) for state in ("empty", "finished", "failed")),
+    *((layout.TRAINING, state, step.id) for step in guide_steps.STEPS for state in ("empty", "chosen")),
     *((layout.UTILITIES, state) for state in ("empty", "finished", "broken")),
 )
 
 
-@pytest.fixture(params=SEEN, ids=lambda p: f"{p[0].title}-{p[1]}")
+@pytest.fixture(params=SEEN, ids=lambda p: "-".join([p[0].title, *p[1:]]))
 def app(request: pytest.FixtureRequest, ws: Workspace, open_page: Open) -> AppTest:
-    page, state = request.param
+    page, state, *step = request.param
     STATES[state](ws)
-    return open_page(page)
+    return open_page(page, **({guide_steps.ADDRESS: step[0]} if step else {}))
 
 
 def walk(block: Any) -> Iterator[Any]:

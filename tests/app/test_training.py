@@ -13,13 +13,16 @@ from lora_core.errors import SettingsError
 from lora_core.jobs.look import UNSETTLED
 from lora_core.projects import Project
 from lora_core.workspace import Workspace
-from ui import layout, live_run, now, project, run_actions, settings_groups
+from ui import guide_steps, layout, live_run, now, project, run_actions, settings_groups
 
 Open = Callable[..., AppTest]
 
 
 def field(key: str, name: str = project.NEW) -> str:
     return f"run_{name}_{key}"
+
+
+REVIEW = guide_steps.REVIEW.id
 
 
 def with_all_settings(app: AppTest) -> AppTest:
@@ -32,23 +35,24 @@ def with_all_settings(app: AppTest) -> AppTest:
 
 
 def test_what_is_typed_is_in_the_project_file_at_once(ws: Workspace, open_page: Open) -> None:
-    app = with_all_settings(open_page(layout.TRAINING))
-    app.text_input(key=field("metadata_trigger_phrase")).set_value("blip").run()
+    app = with_all_settings(open_page(layout.TRAINING, step=REVIEW))
     app.text_input(key=field("learning_rate")).set_value("0,0002").run()
     app.run()  # a change in a group draws no more than the group; the next look is at all of the page
     app.text_area(key=field("sample_prompts")).set_value("a blip\na star").run()
+    goal = open_page(layout.TRAINING, step=guide_steps.GOAL.id)
+    goal.text_input(key=field("metadata_trigger_phrase")).set_value("blip").run()
     kept = projects.load(ws, project.NEW)
     assert kept.value("metadata_trigger_phrase") == "blip"
     assert kept.value("learning_rate") == 0.0002
     assert list(kept.value("sample_prompts")) == ["a blip", "a star"]
 
-    fresh = with_all_settings(open_page(layout.TRAINING))
+    fresh = with_all_settings(open_page(layout.TRAINING, step=REVIEW))
     assert fresh.text_input(key=field("learning_rate")).value == "0,0002"
     assert fresh.text_area(key=field("sample_prompts")).value == "a blip\na star"
 
 
 def test_text_that_does_not_fit_is_kept_told_and_not_saved(ws: Workspace, open_page: Open) -> None:
-    app = with_all_settings(open_page(layout.TRAINING))
+    app = with_all_settings(open_page(layout.TRAINING, step=REVIEW))
     app.text_input(key=field("network_dim")).set_value("many").run()
     assert app.text_input(key=field("network_dim")).value == "many"
     assert any("a whole number" in error.value for error in app.error)
@@ -56,7 +60,7 @@ def test_text_that_does_not_fit_is_kept_told_and_not_saved(ws: Workspace, open_p
 
 
 def test_pressing_start_too_early_says_what_is_missing(open_page: Open) -> None:
-    app = open_page(layout.TRAINING)
+    app = open_page(layout.TRAINING, step=REVIEW)
     app.button(key="start").click().run()
     said = " ".join(warning.value for warning in app.warning)
     assert "No base model is chosen." in said
@@ -75,7 +79,7 @@ def test_each_folder_of_a_dataset_has_repeats_of_its_own(ws: Workspace, open_pag
     run = demo.create_demo(ws)
     planned = [subset.num_repeats for subset in run.dataset.datasets[0].subsets]
     project.save(ws, project.of_run("Demo", run))
-    app = with_all_settings(open_page(layout.TRAINING))
+    app = with_all_settings(open_page(layout.TRAINING, step=REVIEW))
     fields = [app.text_input(key=f"run_Demo_num_repeats_demo/{name}") for name in ("concept", "ordinary")]
     assert [field.value for field in fields] == [str(times) for times in planned]
     fields[1].set_value(str(planned[1] + 6)).run()
@@ -98,7 +102,7 @@ def test_a_run_whose_folders_differ_in_more_than_repeats_is_no_project(ws: Works
 
 
 def test_every_setting_with_a_choice_has_a_field(open_page: Open) -> None:
-    app = with_all_settings(open_page(layout.TRAINING))
+    app = with_all_settings(open_page(layout.TRAINING, step=REVIEW))
     wanted = {s.key for s in settings_groups.shown_now(Project(name=project.NEW), None)}
     assert [key for key in sorted(wanted) if field(key) not in app.session_state] == []
 

@@ -55,8 +55,8 @@ _ALL: Final = (
         trigger="needed",
         trigger_note="The trigger word comes first in each caption. It calls the character later.",
         captions="tags",
-        caption_policy="Tag what you see. Leave out a trait that never changes, such as the hair color, only "
-        "if the trigger word alone should bring it.",
+        caption_policy="Tag what you see. A trait that never changes, such as the hair color, may be left "
+        "out. Then the trigger word alone brings it.",
         advice="What you leave out of all captions becomes a part of the trigger word.",
         exposures=2000,
         images=(20, 40),

@@ -1,0 +1,203 @@
+"""The four steps in a real browser: by keyboard alone, a recipe out and in again, axe in both themes."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import made_runs as made
+import pytest
+from app_server import AppServer, Theme, drawn
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from lora_core import jobs, models, projects, runs
+from lora_core.workspace import Workspace
+from ui import guide_files, guide_recipe, guide_steps, project, run_actions
+
+Visit = Callable[..., Page]
+Objections = Callable[[Page], list[str]]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+TYPED = {
+    "network_dim": "12",
+    "network_alpha": "6.5",
+    "learning_rate": "0,00031",
+    "unet_lr": "2.5e-4",
+    "max_grad_norm": "0.75",
+    "lr_warmup_steps": "0.07",
+    "seed": "987654321",
+    "noise_offset": "0.0357",
+    "min_snr_gamma": "4.25",
+    "gradient_accumulation_steps": "3",
+}
+"""Ten advanced values as an expert types them."""
+
+
+def pictures(ws: Workspace) -> Path:
+    folder = ws.datasets / "pets"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (64, 64), (60 * number, 90, 200)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text("a shape")
+    return folder
+
+
+@pytest.fixture
+def server(start_app: Callable[[], AppServer]) -> AppServer:
+    """A server whose workspace has one small dataset and no project."""
+    started = start_app()
+    ws = Workspace.open(started.workspace)
+    made.machine(ws)
+    pictures(ws)
+    return started
+
+
+def fill(server: AppServer) -> None:
+    """A project in which all is chosen."""
+    ws = Workspace.open(server.workspace)
+    start = projects.load_or_new(ws, project.NEW)
+    values = {
+        "pretrained_model_name_or_path": models.DEMO_BASE,
+        "image_dir": ws.datasets / "pets",
+        "metadata_trigger_phrase": "zork",
+    }
+    bare = projects.with_values(start, values)
+    found = guide_recipe.chosen(ws, bare, guide_recipe.replace(bare, goal="concept"))
+    project.save(ws, found.project)
+
+
+def to(page: Page, wanted: Locator) -> None:
+    """Press Tab until `wanted` has the focus."""
+    expect(wanted).to_be_visible()
+    for _ in range(80):
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab never reached {wanted}")
+
+
+def press(page: Page, name: str) -> None:
+    to(page, page.get_by_role("button", name=name))
+    page.keyboard.press("Enter")
+
+
+def pick(page: Page, label: str, text: str) -> None:
+    to(page, page.get_by_role("combobox", name=re.compile(label)))
+    page.keyboard.type(text)
+    expect(page.get_by_role("option", name=re.compile(text)).first).to_be_visible()
+    page.keyboard.press("Enter")
+
+
+def at_step(page: Page, number: int) -> None:
+    expect(page.get_by_text(f"Step {number} of 4")).to_be_visible()
+    drawn(page)
+
+
+@pytest.mark.timeout(600)
+def test_one_gets_through_the_steps_to_a_started_training_by_keyboard_alone(
+    server: AppServer, visit: Visit
+) -> None:
+    page = visit(server, "/Training")
+    at_step(page, 1)
+    to(page, page.get_by_role("radio", name=re.compile("Character")))
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(page.get_by_text("images work best")).to_be_visible()
+    name = page.get_by_role("textbox", name="Name of the LoRA file")
+    to(page, name)
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Blip")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("textbox", name="Trigger word")).to_have_value("blip")
+    press(page, "Go on to the base model")
+    at_step(page, 2)
+    pick(page, "Base model", "Demo")
+    expect(page.get_by_text("It has its own recipe.")).to_be_visible()
+    press(page, "Go on to the dataset")
+    at_step(page, 3)
+    pick(page, "Dataset", "pets")
+    expect(page.get_by_text("It has 4 pictures.")).to_be_visible()
+    press(page, "Go on to the review")
+    at_step(page, 4)
+    expect(page.get_by_text("This training takes")).to_be_visible()
+    page.go_back()
+    at_step(page, 3)
+    page.go_forward()
+    at_step(page, 4)
+    press(page, run_actions.START)
+    page.wait_for_url(re.compile("run="))
+    (job,) = jobs.jobs(Workspace(server.workspace), kind="train")
+    assert job.name == "Blip"
+    assert len(runs.prompts_of(job)) == 4  # the way back and forth lost nothing
+    expect(page.get_by_role("button", name=run_actions.STOP)).to_be_visible()
+
+
+def open_box(page: Page, title: str) -> None:
+    page.get_by_test_id("stMain").locator("summary").filter(has_text=title).first.click()
+    drawn(page)
+
+
+def search(page: Page, key: str) -> Locator:
+    box = page.get_by_role("searchbox").or_(page.get_by_label("Search the settings by name or meaning"))
+    box.first.fill(key)
+    box.first.press("Enter")
+    page.wait_for_timeout(500)  # a person takes longer to reach the field
+    drawn(page)
+    return page.locator(f".st-key-set_{key} input").first
+
+
+def take_along(page: Page, path: Path) -> None:
+    open_box(page, "Recipes from files")
+    page.get_by_text(guide_files.TAKE).click()
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Download the recipe").click()
+    coming.value.save_as(path)
+
+
+@pytest.mark.timeout(900)
+def test_ten_settings_of_an_expert_survive_a_reload_and_go_out_and_in_byte_by_byte(
+    server: AppServer, start_app: Callable[[], AppServer], visit: Visit, tmp_path: Path
+) -> None:
+    fill(server)
+    page = visit(server, "/Training?step=review")
+    open_box(page, "All settings")
+    for key, text in TYPED.items():
+        field = search(page, key)
+        expect(field).to_be_visible()
+        field.fill(text)
+        field.press("Enter")
+        expect(page.locator(f".st-key-set_{key}").get_by_text("Changed.")).to_be_visible()
+        drawn(page)
+    page.reload()
+    drawn(page)
+    open_box(page, "All settings")
+    for key, text in TYPED.items():
+        expect(search(page, key)).to_have_value(text)
+    take_along(page, tmp_path / "one.toml")
+
+    clean = start_app()
+    made.machine(Workspace.open(clean.workspace))
+    other = visit(clean, "/Training?step=review")
+    open_box(other, "Recipes from files")
+    other.locator('input[type="file"]').set_input_files(tmp_path / "one.toml")
+    expect(other.get_by_role("heading", name=re.compile("Taken as it is"))).to_be_visible()
+    other.get_by_role("button", name="Put this recipe into the form").click()
+    expect(other.get_by_text("The recipe of one.toml was put in.")).to_be_visible()
+    other.reload()
+    drawn(other)
+    take_along(other, tmp_path / "two.toml")
+    assert (tmp_path / "one.toml").read_bytes() == (tmp_path / "two.toml").read_bytes()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+def test_nothing_speaks_against_a_screen(
+    server: AppServer, visit: Visit, objections: Objections, theme: Theme, filled: bool
+) -> None:
+    if filled:
+        fill(server)
+    page = visit(server, theme=theme)
+    for number, step in enumerate(guide_steps.STEPS, 1):
+        page.goto(f"{server.url}/Training?step={step.id}")
+        at_step(page, number)
+        assert objections(page) == [], step.id

@@ -1,0 +1,203 @@
+"""Recipes as files: bringing one in, taking this one along, and presets of one's own.
+
+Covered: the closed box with these three, reading a file, the report before anything is put in. Not covered:
+reading other tools' files (`lora_core.settings.imports`), writing (`lora_core.runs`), one's own presets
+(`ui/guide_presets.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import streamlit as st
+
+from lora_core import projects, runs
+from lora_core.errors import LoraError, SettingsError
+from lora_core.settings import BUILT_IN, SD_SCRIPTS, SIZE_LIMIT, imports
+from lora_core.settings.imports import Imported, Line
+from lora_core.workspace import Workspace, safe_name
+from ui import feedback, guide_presets, guide_recipe, icons, layout, project, recipe_text, state
+from ui.guide_recipe import Recipe
+from ui.project import NAME, Project
+
+_HEADER_LIMIT: Final = 64 * 1024 * 1024
+_LARGEST_MB: Final = 4096
+"""A LoRA may be sent whole; its header is all that is read."""
+BOX: Final = "guide_files"
+WHAT: Final = "guide_files_what"
+_WRONG: Final = "guide_import_wrong"
+_TURN: Final = "guide_import_turn"
+_FOLDER: Final = "exports"
+_ZIP: Final = "guide_zip"
+_SMALL: Final = 200_000_000
+"""Bytes of a zip that is handed to the browser; a larger one is fetched from its folder."""
+
+
+def draw(ws: Workspace, opened: Project) -> None:
+    """The closed box; one of the three things at a time."""
+    box = st.expander("Recipes from files, and your own presets", key=BOX, on_change="rerun")
+    if not box.open:
+        return
+    with box, feedback.user_errors():
+        what = st.radio("What shall be done?", list(_DOES), key=WHAT, persist_state="session")
+        _DOES[what](ws, opened)
+
+
+# --- bringing one in --------------------------------------------------------------------------
+
+
+def _import(ws: Workspace, opened: Project) -> None:
+    st.write(
+        "A recipe says how to train. It can be a settings file of this app, of sd-scripts, kohya_ss, "
+        "OneTrainer and others, or a LoRA: it holds notes on how it was trained."
+    )
+    turn = st.session_state.get(_TURN, 0)
+    sent = st.file_uploader(
+        "Files with a recipe",
+        type=["toml", "json", "safetensors"],
+        accept_multiple_files=True,
+        key=f"guide_recipe_{turn}",
+        max_upload_size=_LARGEST_MB,
+    )
+    if not sent:
+        return
+    if error := st.session_state.pop(_WRONG, None):
+        feedback.show(error)
+    with feedback.user_errors():
+        found = read([(one.name, _bytes(one)) for one in sent])
+        _report(found)
+        st.button(
+            "Put this recipe into the form", key="guide_import_apply", icon=icons.SAVE,
+            on_click=_apply, args=(ws, opened.name, found),
+        )  # fmt: skip
+        st.caption("You can undo it afterwards. Base model, dataset, name and trigger word stay as they are.")
+
+
+def _bytes(sent: "st.runtime.uploaded_file_manager.UploadedFile") -> bytes:
+    """All of a settings file; of a LoRA its header alone."""
+    if not sent.name.casefold().endswith(".safetensors"):
+        return sent.read(SIZE_LIMIT + 1)
+    size = int.from_bytes(sent.read(8), "little")
+    return size.to_bytes(8, "little") + sent.read(min(size, _HEADER_LIMIT))
+
+
+def read(files: Sequence[tuple[str, bytes]]) -> Imported:
+    """The recipe in these files; the later ones decide.
+
+    Raises:
+        SettingsError: one of them is no recipe that this app knows.
+        FileTooNewError: one is a preset of a newer version of the app.
+    """
+    found = [imports.read_recipe(name, data) for name, data in files]
+    whole = found[0]
+    for more in found[1:]:
+        whole = imports.combined(whole, more)
+    return whole
+
+
+def _report(found: Imported) -> None:
+    """What becomes of each line of the file, before anything is changed."""
+    st.write(feedback.spoken(f"{found.name} holds {found.title}."))
+    for note in found.notes:
+        st.write(feedback.spoken(note))
+    columns = st.columns(3)
+    left = (*found.ignored, *found.not_understood)
+    told = (
+        (columns[0], f"Taken as it is: {len(found.taken)}", found.taken),
+        (columns[1], f"Taken with a change: {len(found.translated)}", found.translated),
+        (columns[2], f"Not taken: {len(left)}", left),
+    )
+    for column, title, lines in told:
+        with column:
+            layout.subheader(title)
+            st.markdown("\n".join(f"- {_line(line)}" for line in lines) or "Nothing.")
+
+
+def _line(line: Line) -> str:
+    changed = f" becomes {line.becomes}" if line.becomes and line.becomes != line.value else ""
+    return feedback.spoken(f"{line.name}: {line.value}{changed}. {line.reason}".strip())
+
+
+def _apply(ws: Workspace, name: str, found: Imported) -> None:
+    try:
+        before = projects.load_or_new(ws, name)
+        recipe = Recipe(id=f"file.{safe_name(found.name)}", title=found.name, values=found.values)
+        after = projects.with_preset(before, recipe)
+        project.save(ws, _with_other(after, found), what=f"The recipe of {found.name} was put in.")
+        st.session_state[_TURN] = st.session_state.get(_TURN, 0) + 1
+    except LoraError as error:
+        st.session_state[_WRONG] = error
+
+
+def _with_other(after: Project, found: Imported) -> Project:
+    return replace(after, other=dict(found.other))
+
+
+# --- taking it along --------------------------------------------------------------------------
+
+
+def _export(ws: Workspace, opened: Project) -> None:
+    run = recipe_text.draft_of(opened)
+    name = safe_name(str(opened.value(NAME)))
+    st.write("The recipe alone says how to train. It names no pictures, no base model and no folders.")
+    st.download_button(
+        "Download the recipe",
+        data=runs.export_recipe(runs.recipe_of(run), title=name, other=run.other),
+        file_name=f"{name}.recipe.toml",
+        mime="application/toml",
+        key="guide_recipe_file",
+        icon=icons.DOWNLOAD,
+        on_click="ignore",
+    )
+    if not (opened.base_model and opened.dataset):
+        st.write("When a base model and a dataset are chosen, the whole run can be taken along too.")
+        return
+    _zip(ws, opened, name)
+    _command(opened)
+
+
+def _zip(ws: Workspace, opened: Project, name: str) -> None:
+    st.write("The whole run is a zip with all files. It can be trained with sd-scripts on another computer.")
+    pictures = st.checkbox("Put the pictures and captions into the zip", value=True, key="guide_zip_images")
+    if st.button("Make a zip of the run", key="guide_zip_make", icon=icons.SAVE):
+        family = _family(opened)
+        with st.spinner("Writing the zip. Large datasets take some minutes."):
+            path = ws.root / _FOLDER / f"{name}.zip"
+            made = runs.export_run_zip(project.run_of(opened), path, family=family, images=pictures)
+        st.session_state[_ZIP] = (opened.name, made)
+    kept = st.session_state.get(_ZIP)
+    if kept is None or kept[0] != opened.name or not kept[1].path.is_file():
+        return
+    made = kept[1]
+    size = made.path.stat().st_size
+    feedback.done(f"A zip with {state.counted(made.files, 'file')} was written ({state.how_big(size)}).")
+    st.code(str(made.path), language=None, wrap_lines=True)
+    if made.notes:
+        st.markdown("\n".join(f"- {feedback.spoken(note)}" for note in made.notes))
+    if size <= _SMALL:
+        st.download_button(
+            "Download the zip", data=made.path.read_bytes(), file_name=made.path.name,
+            mime="application/zip", key="guide_zip_file", icon=icons.DOWNLOAD, on_click="ignore",
+        )  # fmt: skip
+
+
+def _family(opened: Project) -> str:
+    base = guide_recipe.base_of(opened)
+    return base.family if base is not None else "sd15"
+
+
+def _command(opened: Project) -> None:
+    try:
+        run = project.run_of(opened)
+    except SettingsError:
+        return  # the list of problems stands above
+    st.write("The command that does the same with these files:")
+    st.code(runs.command_line(run, BUILT_IN), language="bash", wrap_lines=True)
+    st.write("The same with sd-scripts, where that is installed:")
+    st.code(runs.command_line(run, SD_SCRIPTS, family=_family(opened)), language="bash", wrap_lines=True)
+
+
+BRING: Final = "Bring in a recipe from a file"
+TAKE: Final = "Take this recipe along"
+OWN: Final = "Use and keep presets of my own"
+_DOES: Final = {BRING: _import, TAKE: _export, OWN: guide_presets.draw}
