@@ -7,7 +7,18 @@ Covered: the order of the parts. Not covered: what is in them (`ui/guide.py`, `u
 import streamlit as st
 
 from lora_core import jobs, runs
-from ui import guide, guide_again, guide_steps, layout, live_run, run_actions, run_choice, run_list, state
+from ui import (
+    engine_view,
+    guide,
+    guide_again,
+    guide_steps,
+    layout,
+    live_run,
+    run_actions,
+    run_choice,
+    run_list,
+    state,
+)
 
 ws = state.workspace()
 found = runs.runs(ws, limit=run_list.SHOWN)
@@ -36,4 +47,5 @@ with parts.happened:
     paused = st.checkbox("Pause updates of this page", value=state.updates_paused(ws), key="pause_updates")
     state.pause_updates(ws, paused)
     live_run.draw(ws, current, status)
+    engine_view.reported(current)
     run_list.draw(ws, found)

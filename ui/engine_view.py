@@ -77,11 +77,11 @@ def reported(job: Job) -> None:
         return
     different = [line for line in lines if line.same is False]
     if different:
-        listed = "\n".join(
-            f"- {feedback.spoken(f'{line.what}: asked for {line.asked}, reported {line.reported}.')}"
-            for line in different
+        feedback.care(
+            "",
+            title="The engine reported something else than it was asked for.",
+            lines=[f"{line.what}: asked for {line.asked}, reported {line.reported}." for line in different],
         )
-        feedback.care(listed, title="The engine reported something else than it was asked for.")
     box = st.expander("What the engine reported", key=f"reported_{job.id}", on_change="rerun")
     if box.open:
         with box:

@@ -29,19 +29,14 @@ def done(text: str) -> None:
     st.success(spoken(text), icon=icons.GOOD)
 
 
-def note(text: str, *, title: str | None = None) -> None:
-    """Something worth knowing that needs no action."""
-    st.info(spoken(text), icon=icons.NOTE, title=title and spoken(title))
+def note(text: str, *, title: str | None = None, lines: Iterable[str] = ()) -> None:
+    """Something worth knowing that needs no action; `lines` follow as a list."""
+    st.info(_with_lines(text, lines), icon=icons.NOTE, title=title and spoken(title))
 
 
 def care(text: str, *, title: str | None = None, lines: Iterable[str] = ()) -> None:
     """Something that may need action, with what to do; `lines` follow as a list."""
-    listed = [f"- {spoken(line)}" for line in lines]
-    st.warning(
-        "\n".join([spoken(text), *listed] if text else listed),
-        icon=icons.CARE,
-        title=title and spoken(title),
-    )
+    st.warning(_with_lines(text, lines), icon=icons.CARE, title=title and spoken(title))
 
 
 def problem(what: str, *, why: str, fix: str) -> None:
@@ -52,6 +47,11 @@ def problem(what: str, *, why: str, fix: str) -> None:
 def show(error: LoraError) -> None:
     """An expected failure, in the four parts that its class fills."""
     problem(error.what, why=error.why, fix=error.fix)
+
+
+def _with_lines(text: str, lines: Iterable[str]) -> str:
+    listed = [f"- {spoken(line)}" for line in lines]
+    return "\n".join([spoken(text), *listed] if text else listed)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def _fit(ws: Workspace, opened: Project, looked: Looked) -> None:
         feedback.care(fitting.sentence, title="The computer has too little memory for it.")
         return
     listed = [_change(change) for change in fitting.changes]
-    feedback.note("\n".join([fitting.sentence, "", *[f"- {line}" for line in listed]]))
+    feedback.note(fitting.sentence, lines=listed)
     st.button(
         f"Make it fit with {state.counted(len(listed), 'change')}",
         key="guide_fit",

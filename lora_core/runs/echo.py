@@ -28,6 +28,7 @@ _NOT_NOTES: Final = frozenset(
 """Settings with a line of their own, or whose note means something else."""
 _OWN_RATES: Final = ("prodigy", "adafactor", "schedulefree", "dadapt")
 """Optimizers that report a rate of their own making."""
+_NEAR_THE_TOP: Final = 0.95
 _UNSET: Final = frozenset({"", "None"})
 
 
@@ -81,16 +82,26 @@ def _of_progress(run: RunConfig, total: int | None, curve: Curve) -> Iterator[Li
             "Highest learning rate so far",
             f"{asked_rate:g}",
             f"{max(rates):g}",
-            _same_rate(run, asked_rate, rates),
+            _same_rate(run, asked_rate, curve),
             "progress",
         )
 
 
-def _same_rate(run: RunConfig, asked: float, rates: list[float]) -> bool | None:
-    """None while it rises, or where an optimizer finds its rate itself."""
-    if any(name in run.optimizer.optimizer_type.lower() for name in _OWN_RATES):
+def _same_rate(run: RunConfig, asked: float, curve: Curve) -> bool | None:
+    """None while it rises, where an optimizer finds its rate itself, and where parts have rates of their own.
+
+    A run that goes on from another one begins in the middle of the course.
+    """
+    rates = [rate for rate in curve.lr if math.isfinite(rate)]
+    network = run.network
+    parts = not network.network_train_unet_only or any(
+        (network.down_lr_weight, network.mid_lr_weight, network.up_lr_weight)
+    )
+    own = any(name in run.optimizer.optimizer_type.lower() for name in _OWN_RATES)
+    if own or parts or curve.steps[0] > 1:
         return None
-    if math.isclose(max(rates), asked, rel_tol=1e-6):
+    # A long curve is thinned, so its highest point may be left out; the points beside it are close.
+    if asked * _NEAR_THE_TOP <= max(rates) <= asked * (1 + 1e-6):
         return True
     rising = bool(run.schedule.lr_warmup_steps) and rates[-1] == max(rates) < asked
     return None if rising else False

@@ -127,6 +127,19 @@ def test_the_run_in_the_address_is_the_one_that_is_shown(ws: Workspace, open_pag
     assert open_page(layout.TRAINING).selectbox(key="run_looked_at").value != older.id
 
 
+def test_what_the_engine_reported_stands_beside_what_was_asked(ws: Workspace, open_page: Open) -> None:
+    job = made.run(ws, "my cat", "finished", steps=40)
+    asked = settings.with_values(demo.create_demo(ws), {"learning_rate": 1e-3, "lr_warmup_steps": 0})
+    for wanted, told in ((1e-3, []), (2e-3, ["asked for 0.002, reported 0.001"])):
+        for name, text in settings.run_files(settings.with_values(asked, {"learning_rate": wanted})).items():
+            (job.folder / name).write_text(text, "utf-8")
+        app = open_page(layout.TRAINING, run=job.id)
+        assert "What the engine reported" in [box.label for box in app.expander]
+        different = [box.value for box in app.warning if "reported" in box.value]
+        assert len(different) == len(told)
+        assert all(part in box for part, box in zip(told, different, strict=True))
+
+
 def test_several_chosen_runs_share_one_chart(ws: Workspace, open_page: Open) -> None:
     one, two = made.run(ws, "cat", "finished", steps=40), made.run(ws, "dog", "failed", steps=12)
     app = open_page(layout.TRAINING)
