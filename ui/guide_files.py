@@ -16,7 +16,7 @@ from lora_core.errors import LoraError, SettingsError
 from lora_core.settings import BUILT_IN, SD_SCRIPTS, SIZE_LIMIT, imports
 from lora_core.settings.imports import Imported, Line
 from lora_core.workspace import Workspace, safe_name
-from ui import feedback, guide_presets, guide_recipe, icons, layout, project, recipe_text, state
+from ui import feedback, guide_presets, guide_recipe, guide_zip, icons, layout, project, recipe_text
 from ui.guide_recipe import Recipe
 from ui.project import NAME, Project
 
@@ -27,10 +27,6 @@ BOX: Final = "guide_files"
 WHAT: Final = "guide_files_what"
 _WRONG: Final = "guide_import_wrong"
 _TURN: Final = "guide_import_turn"
-_FOLDER: Final = "exports"
-_ZIP: Final = "guide_zip"
-_SMALL: Final = 200_000_000
-"""Bytes of a zip that is handed to the browser; a larger one is fetched from its folder."""
 
 
 def draw(ws: Workspace, opened: Project) -> None:
@@ -152,33 +148,8 @@ def _export(ws: Workspace, opened: Project) -> None:
     if not (opened.base_model and opened.dataset):
         st.write("When a base model and a dataset are chosen, the whole run can be taken along too.")
         return
-    _zip(ws, opened, name)
+    guide_zip.draw(ws, opened, family=_family(opened))
     _command(opened)
-
-
-def _zip(ws: Workspace, opened: Project, name: str) -> None:
-    st.write("The whole run is a zip with all files. It can be trained with sd-scripts on another computer.")
-    pictures = st.checkbox("Put the pictures and captions into the zip", value=True, key="guide_zip_images")
-    if st.button("Make a zip of the run", key="guide_zip_make", icon=icons.SAVE):
-        family = _family(opened)
-        with st.spinner("Writing the zip. Large datasets take some minutes."):
-            path = ws.root / _FOLDER / f"{name}.zip"
-            made = runs.export_run_zip(project.run_of(opened), path, family=family, images=pictures)
-        st.session_state[_ZIP] = (opened.name, made)
-    kept = st.session_state.get(_ZIP)
-    if kept is None or kept[0] != opened.name or not kept[1].path.is_file():
-        return
-    made = kept[1]
-    size = made.path.stat().st_size
-    feedback.done(f"A zip with {state.counted(made.files, 'file')} was written ({state.how_big(size)}).")
-    st.code(str(made.path), language=None, wrap_lines=True)
-    if made.notes:
-        st.markdown("\n".join(f"- {feedback.spoken(note)}" for note in made.notes))
-    if size <= _SMALL:
-        st.download_button(
-            "Download the zip", data=made.path.read_bytes(), file_name=made.path.name,
-            mime="application/zip", key="guide_zip_file", icon=icons.DOWNLOAD, on_click="ignore",
-        )  # fmt: skip
 
 
 def _family(opened: Project) -> str:

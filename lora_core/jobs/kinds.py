@@ -53,6 +53,7 @@ class Kind:
 KINDS: Final[dict[str, Kind]] = {
     "train": Kind(work="lora_core.runs.work:train", label="Training", grace_s=60.0, device=True),
     "smoke": Kind(work="lora_core.runs.work:smoke", label="Trying two steps", grace_s=10.0, device=True),
+    "export": Kind(work="lora_core.runs.work:export", label="Writing a zip"),
     "import": Kind(work="lora_core.jobs.work:import_dataset", label="Importing images"),
     "machine": Kind(work="lora_core.jobs.work:probe_machine", label="Looking at the machine"),
 }

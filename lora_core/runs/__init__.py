@@ -7,7 +7,7 @@ waiting, which are the same for every job (see `lora_core.jobs`).
 from lora_core.jobs.samples import Sample
 from lora_core.runs.command import SCRIPTS, command_line
 from lora_core.runs.echo import Line, echo
-from lora_core.runs.export import Exported, export_recipe, export_run_zip, recipe_of
+from lora_core.runs.export import EXPORT, Exported, export_recipe, export_run_zip, recipe_of, start_export
 from lora_core.runs.facts import (
     Checkpoint,
     RunFacts,
@@ -23,6 +23,7 @@ from lora_core.runs.smoke import start_smoke
 from lora_core.runs.start import start_run
 
 __all__ = [
+    "EXPORT",
     "MAX_POINTS",
     "SCRIPTS",
     "Checkpoint",
@@ -46,6 +47,7 @@ __all__ = [
     "runs",
     "samples_of",
     "settings_of",
+    "start_export",
     "start_run",
     "start_smoke",
     "thin",

@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Final
 
-from lora_core import settings
+from lora_core import jobs, settings
 from lora_core.datasets.images import SUFFIXES
 from lora_core.errors import DatasetError
+from lora_core.jobs import Job
 from lora_core.models.hub import is_name
 from lora_core.runs.command import command_line
 from lora_core.settings import CONFIG_NAME, PROMPTS_NAME, SD_SCRIPTS, RunConfig
-from lora_core.workspace import replacing, safe_name
+from lora_core.workspace import Workspace, replacing, safe_name
 
+EXPORT: Final = "export"
+"""The kind of job that writes a zip."""
+EXPORTS: Final = "exports"
+"""Folder of the workspace."""
 README_NAME: Final = "README.txt"
 _FORMAT: Final = 1
 _HEADER: Final = "# A recipe: how to train a LoRA. It names no files and no base model.\n"
@@ -96,6 +101,19 @@ class _Plan:
             name = f"{base} {count}{suffix}"
         self.taken.add(name.casefold())
         return name
+
+
+def start_export(
+    workspace: Workspace, run: RunConfig, *, family: str, images: bool, project: str | None = None
+) -> Job:
+    """Queue writing `run` as a zip into the workspace's folder of exports; an older one of its name goes.
+
+    Raises:
+        JobError, DiskFullError, WorkspaceError: as `jobs.create`.
+    """
+    params = {"family": family, "images": images}
+    name, files = run.saving.output_name, settings.run_files(run)
+    return jobs.create(workspace, EXPORT, name, params, files=files, project=project)
 
 
 def export_run_zip(

@@ -1,5 +1,7 @@
 """The four steps to a training: each screen empty and filled, what comes with a choice, the start."""
 
+import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -348,6 +350,25 @@ def test_a_recipe_goes_out_and_comes_in_the_same(ws: Workspace) -> None:
     draft = projects.draft_of(again)
     assert runs.export_recipe(runs.recipe_of(draft), title="x", other=draft.other) == text
     assert projects.changed_from_preset(again) == []
+
+
+def test_the_whole_run_becomes_a_zip_while_the_page_goes_on(ws: Workspace, step: Step) -> None:
+    ready(ws)
+    app = step(guide_steps.REVIEW)
+    app.session_state["guide_files"] = True
+    app.session_state["guide_files_what"] = guide_files.TAKE
+    app.run()
+    app.button(key="guide_zip_make").click().run()
+    (job,) = jobs.jobs(ws, kind=runs.EXPORT)
+    ends = time.monotonic() + 60
+    while not jobs.status(ws, job.id).ended and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert jobs.status(ws, job.id).state == "finished"
+    assert "A zip with" in told(whole(app))
+    (made_zip,) = (ws.root / "exports").iterdir()
+    assert str(made_zip) in [code.value for code in app.code]
+    with zipfile.ZipFile(made_zip) as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == 6
 
 
 def test_a_report_of_three_columns_stands_before_anything_is_changed(ws: Workspace, step: Step) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lora_core import runs
-from lora_core.runs import command_line, export_recipe, export_run_zip, recipe_of
+from lora_core import jobs, runs
+from lora_core.jobs.kinds import Task
+from lora_core.reporting import Ended, NullReporter, Request
+from lora_core.runs import command_line, export_recipe, export_run_zip, recipe_of, work
 from lora_core.settings import (
     SD_SCRIPTS,
     RunConfig,
@@ -26,6 +28,7 @@ from lora_core.settings import (
 )
 from lora_core.settings.imports import combined, read_recipe
 from lora_core.settings.presets import read_preset
+from lora_core.workspace import Workspace
 
 CONFIG = """
 pretrained_model_name_or_path = 'C:\\models\\my base.safetensors'
@@ -52,6 +55,34 @@ def run(tmp_path: Path) -> RunConfig:
         (folder / "one.npz").write_bytes(b"a cache")
         folders.append(f"[[datasets.subsets]]\nimage_dir = '{folder.as_posix()}'\n")
     return loads_run(CONFIG, "[[datasets]]\nresolution = 64\n" + "".join(folders))
+
+
+def test_a_zip_is_written_as_a_job_and_is_the_same(run: RunConfig, tmp_path: Path) -> None:
+    ws = Workspace.open(tmp_path / "workspace")
+    run = with_values(run, {"sample_prompts": None})  # they would come from the job's own file
+    job = jobs.jobs(ws, kind=runs.EXPORT, limit=1)
+    assert job == []
+    made = jobs.create(
+        ws, runs.EXPORT, "zog", {"family": "sd15", "images": True}, files=run_files(run), start=False
+    )
+    path = work.export(Task(workspace=ws, job=made, reporter=NullReporter(), resume_from=None))
+    assert path == ws.root / "exports" / "zog.zip"
+    assert path.read_bytes() == export_run_zip(run, tmp_path / "direct.zip").path.read_bytes()
+
+
+def test_a_zip_that_is_stopped_leaves_the_older_one(run: RunConfig, tmp_path: Path) -> None:
+    class Stops(NullReporter):
+        def request(self) -> Request:
+            return "stop"
+
+    ws = Workspace.open(tmp_path / "workspace")
+    older = ws.root / "exports" / "zog.zip"
+    older.parent.mkdir()
+    older.write_bytes(b"older")
+    made = jobs.create(ws, runs.EXPORT, "zog", files=run_files(run), start=False)
+    with pytest.raises(Ended):
+        work.export(Task(workspace=ws, job=made, reporter=Stops(), resume_from=None))
+    assert [(path.name, path.read_bytes()) for path in older.parent.iterdir()] == [("zog.zip", b"older")]
 
 
 def some_value(s: Setting, chance: random.Random) -> Any:

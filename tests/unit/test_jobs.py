@@ -72,6 +72,7 @@ def test_every_kind_has_work_that_can_be_found() -> None:
     assert {kind.work for kind in kinds.KINDS.values()} == {
         "lora_core.runs.work:train",
         "lora_core.runs.work:smoke",
+        "lora_core.runs.work:export",
         "lora_core.jobs.work:import_dataset",
         "lora_core.jobs.work:probe_machine",
     }
