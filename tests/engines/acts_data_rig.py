@@ -288,6 +288,7 @@ SUBSET: Final[dict[str, Act]] = {
     "alpha_mask": Act(True, masked, {"image_dir": clear_pictures, **FIRST}),
     "conditioning_data_dir": Act(masks, masked, {"masked_loss": True, **FIRST}),
 }
+LAST_STATES: Final = ("tiny-step00000003-state", "tiny-step00000004-state")
 SAVING: Final[dict[str, Act]] = {
     "output_name": Act("shown", files_are("shown.safetensors"), EACH_STEP),
     "save_every_n_epochs": Act(2, files_are(MADE, "tiny-000002.safetensors"), EACH_STEP),
@@ -301,6 +302,16 @@ SAVING: Final[dict[str, Act]] = {
         1,
         files_are(MADE, "tiny-step00000003.safetensors", "tiny-step00000004.safetensors"),
         {"save_every_n_steps": 1, **EACH_STEP},
+    ),
+    "save_last_n_epochs_state": Act(
+        1,
+        files_are(MADE, *(f"tiny-00000{n}.safetensors" for n in (1, 2, 3)), *LAST_STATES),
+        {"save_every_n_epochs": 1, "save_state": True, **EACH_STEP},
+    ),
+    "save_last_n_steps_state": Act(
+        1,
+        files_are(MADE, *(f"tiny-step0000000{n}.safetensors" for n in (1, 2, 3, 4)), *LAST_STATES),
+        {"save_every_n_steps": 1, "save_state": True, **EACH_STEP},
     ),
     "save_state": Act(
         True,

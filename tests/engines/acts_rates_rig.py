@@ -27,7 +27,7 @@ TOLD = []
     "LoraEasyCustomOptimizer/CosineAnnealingWarmRestarts": """
 from torch.optim.lr_scheduler import LambdaLR
 class CosineAnnealingWarmRestarts(LambdaLR):
-    def __init__(self, optimizer, first_cycle_max_steps=2, cycle_multiplier=1.0, min_lr=1e-6):
+    def __init__(self, optimizer, first_cycle_max_steps, gamma, cycle_multiplier=1.0, min_lr=1e-6):
         super().__init__(optimizer, lambda step: 1 / (1 + step))
         first = {"first_cycle_max_steps": first_cycle_max_steps}
         TOLD.append({**first, "cycle_multiplier": cycle_multiplier, "min_lr": min_lr})
@@ -36,6 +36,7 @@ TOLD = []
 }
 """Packages that the app does not install: what is told to them is all that can be shown here."""
 STAND_IN_COURSE: Final = "LoraEasyCustomOptimizer.CosineAnnealingWarmRestarts.CosineAnnealingWarmRestarts"
+OF_THE_STAND_IN: Final = {"lr_scheduler_type": STAND_IN_COURSE, "gamma": 0.5, "first_cycle_max_steps": 4}
 
 
 def write_stand_ins(folder: Path) -> None:
@@ -289,16 +290,16 @@ SCHEDULE: Final[dict[str, Act]] = {
     "first_cycle_max_steps": Act(
         9,
         tells("LoraEasyCustomOptimizer.CosineAnnealingWarmRestarts", first_cycle_max_steps=9),
-        {"lr_scheduler_type": STAND_IN_COURSE, **FIRST},
+        {**OF_THE_STAND_IN, **FIRST},
     ),
     "cycle_multiplier": Act(
         1.5,
         tells("LoraEasyCustomOptimizer.CosineAnnealingWarmRestarts", cycle_multiplier=1.5),
-        {"lr_scheduler_type": STAND_IN_COURSE, **FIRST},
+        {**OF_THE_STAND_IN, **FIRST},
     ),
     "min_lr": Act(
         1e-5,
         tells("LoraEasyCustomOptimizer.CosineAnnealingWarmRestarts", min_lr=1e-5),
-        {"lr_scheduler_type": STAND_IN_COURSE, **FIRST},
+        {**OF_THE_STAND_IN, **FIRST},
     ),
 }

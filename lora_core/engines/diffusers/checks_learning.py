@@ -19,7 +19,7 @@ from lora_core.engines.diffusers.optimizer_names import (
 )
 from lora_core.errors import LoraError, Problem, SettingsError
 from lora_core.models import inspect_base
-from lora_core.settings import RunConfig
+from lora_core.settings import RunConfig, arguments_of, further_arguments
 
 
 def learning_problems(run: RunConfig) -> list[Problem]:
@@ -77,7 +77,8 @@ def _pieces(run: RunConfig) -> Iterator[Problem]:
     settings = run.schedule
     if schedule_free(run.optimizer.optimizer_type):
         return
-    given = literals(run.other.get("lr_scheduler_args", ()), "lr_scheduler_args")
+    given = arguments_of(run, "lr_scheduler_args")
+    given |= literals(further_arguments(run, "lr_scheduler_args"), "lr_scheduler_args")
     name = (settings.lr_scheduler_type or "").rpartition(".")[2]
     if not name and settings.lr_scheduler == "piecewise_constant" and "step_rules" not in given:
         yield Problem(
