@@ -182,7 +182,7 @@ def test_one_gets_from_home_to_the_finished_lora_by_keyboard_alone(filled: AppSe
 def test_a_choice_of_run_is_in_the_address_and_survives_a_reload(filled: AppServer, visit: Visit) -> None:
     page = visit(filled, "/Training")
     page.get_by_role("combobox", name=re.compile("Training to look at")).click()
-    page.get_by_role("option", name=re.compile("^cat")).click()
+    page.get_by_role("option", name=re.compile(": cat$")).click()
     expect(page.get_by_text("Training “cat” finished").first).to_be_visible()
     assert "run=" in page.url
     page.reload()
@@ -194,7 +194,7 @@ def test_a_choice_of_run_is_in_the_address_and_survives_a_reload(filled: AppServ
 def test_the_finished_file_comes_down_byte_by_byte(filled: AppServer, visit: Visit, tmp_path: Path) -> None:
     page = visit(filled, "/Utilities")
     page.get_by_role("combobox").click()
-    page.get_by_role("option", name=re.compile("^cat")).click()
+    page.get_by_role("option", name=re.compile(": cat$")).click()
     with page.expect_download() as coming:
         page.get_by_role("button", name="Download this LoRA file").click()
     coming.value.save_as(tmp_path / "got.safetensors")
