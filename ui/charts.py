@@ -20,6 +20,8 @@ import streamlit as st
 MAX_POINTS: Final = 1_000
 """Points of one line. About one for each pixel; a redraw of 2,000 points sent 53 kB (Streamlit 1.67)."""
 
+ENOUGH_FOR_A_MEAN: Final = 2
+"""Values; below that, a tenth is no mean."""
 TABLE_ROWS: Final = 12
 """Rows of the table under a chart: what a person reads, not what a program needs."""
 
@@ -158,6 +160,21 @@ def change(name: str, values: Sequence[float], *, steps: float) -> str:
         return f"{name} stayed at {short(last)} in {steps:.0f} steps."
     verb = "fell" if last < first else "rose"
     return f"{name} {verb} from {short(first)} to {short(last)} in {steps:.0f} steps."
+
+
+def trend(name: str, values: Sequence[float], *, steps: float) -> str:
+    """As `change`, from a tenth of the values at each end: the loss of one step is chance."""
+    tenth = len(values) // 10
+    if tenth < ENOUGH_FOR_A_MEAN or not math.isfinite(values[-1]):
+        return change(name, values, steps=steps)
+    first, last = (sum(part) / tenth for part in (values[:tenth], values[-tenth:]))
+    if not math.isfinite(first + last) or short(first) == short(last):
+        return change(name, [first, last], steps=steps)
+    verb = "fell" if last < first else "rose"
+    return (
+        f"{name} {verb} from {short(first)} to {short(last)} in {steps:.0f} steps. "
+        "These are means of the first tenth and of the last."
+    )
 
 
 def short(value: float) -> str:

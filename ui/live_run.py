@@ -120,7 +120,7 @@ def _figures(job: Job) -> None:
         lines.append(Line(name="Validation loss", steps=steps, values=values, dots=True))
     charts.draw(
         lines,
-        sentence=charts.change("The smoothed loss", curve.smoothed, steps=curve.steps[-1]),
+        sentence=charts.trend("The smoothed loss", curve.smoothed, steps=curve.steps[-1]),
         y_title="Loss",
         key=f"loss_{job.id}",
         table="The loss in numbers",

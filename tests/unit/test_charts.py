@@ -66,6 +66,14 @@ def test_the_sentence_says_where_the_line_came_from_and_where_it_is() -> None:
     assert charts.change("The loss", [0.5], steps=1) == "The loss is 0.5 after step 1."
 
 
+def test_whether_the_loss_fell_is_not_left_to_one_step() -> None:
+    lucky_start = [0.02, *[0.5] * 9, *[0.3] * 80, *[0.1] * 10]
+    told = charts.trend("The smoothed loss", lucky_start, steps=100)
+    assert told.startswith("The smoothed loss fell from 0.452 to 0.1 in 100 steps.")
+    assert charts.trend("The loss", [0.5, 0.25], steps=2) == "The loss fell from 0.5 to 0.25 in 2 steps."
+    assert "no number" in charts.trend("The loss", [0.5] * 40 + [math.nan], steps=41)
+
+
 def test_a_loss_that_is_no_number_is_said_and_not_hidden() -> None:
     said = charts.change("The loss", [0.5, math.nan], steps=7)
     assert "no number" in said
