@@ -73,13 +73,21 @@ def run(
 
 
 @contextmanager
-def at_work(ws: Workspace, *made: Job) -> Iterator[None]:
-    """These runs count as running: somebody holds their locks, and no runner comes to look after them."""
-    runner = spawn.runner_lock(ws)
-    runner.parent.mkdir(exist_ok=True)
+def no_runner(ws: Workspace) -> Iterator[None]:
+    """No runner comes to look after this workspace. Begin before it has a run: whoever sees one starts it."""
+    path = spawn.runner_lock(ws)
+    path.parent.mkdir(exist_ok=True)
+    # A runner that the app started for an empty workspace stays for ten seconds.
+    with liveness.Lock.acquire(path, timeout_s=60):
+        yield
+
+
+@contextmanager
+def at_work(*made: Job) -> Iterator[None]:
+    """These runs count as running: somebody holds their locks."""
     with ExitStack() as held:
-        for path in (runner, *(look.engine_lock(job.folder) for job in made)):
-            held.enter_context(liveness.Lock.acquire(path))
+        for job in made:
+            held.enter_context(liveness.Lock.acquire(look.engine_lock(job.folder)))
         yield
 
 

@@ -8,7 +8,7 @@ import pytest
 from app_server import AppServer, Theme, drawn, sideways
 from playwright.sync_api import Page, expect
 
-from lora_core.jobs import requests
+from lora_core.jobs import Job, requests
 from lora_core.workspace import Workspace
 from ui import run_actions
 
@@ -37,6 +37,13 @@ class Filled:
 def filled(start_app: Callable[[], AppServer]) -> Iterator[Filled]:
     server = start_app()
     ws = Workspace.open(server.workspace)
+    with made.no_runner(ws):
+        runs = made_in_each_state(ws)
+        with made.at_work(runs["running"], runs["stopping"]):
+            yield Filled(server, {state: job.id for state, job in runs.items()})
+
+
+def made_in_each_state(ws: Workspace) -> dict[str, Job]:
     made.machine(ws)
     working = {"phase": "Training", "steps_per_s": 0.4, "eta_s": 1500.0}
     stopped = "It was stopped at step 27, as asked."
@@ -51,8 +58,7 @@ def filled(start_app: Callable[[], AppServer]) -> Iterator[Filled]:
     requests.ask(runs["stopping"].folder, "stop", grace_s=3600)
     for name in ("cat", LONG, *(f"style {number}" for number in range(6))):
         made.lora(ws, name)
-    with made.at_work(ws, runs["running"], runs["stopping"]):
-        yield Filled(server, {state: job.id for state, job in runs.items()})
+    return runs
 
 
 def opened(page: Page, filled: Filled, state: str) -> None:
