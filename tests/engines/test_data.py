@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_what_the_next_step_needs_is_read_before_it_is_asked_for(folder: Path, v
 
 
 def entries(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in (folder / ".lora" / "latents").iterdir()}
+    return {path.name: path.stat().st_ino for path in (folder / ".lora" / "latents").iterdir()}
 
 
 def test_a_second_run_takes_what_the_first_left_on_the_disk(folder: Path, vae: Any) -> None:
@@ -152,6 +153,18 @@ def test_an_edited_picture_is_never_learned_from_an_old_entry(folder: Path, vae:
     assert not equal(new.batch(again[:1]), before)
     assert equal(new.batch(again[1:]), old.batch(pictures[1:]))
     assert len(entries(folder)) == 4
+
+
+def test_entries_that_no_run_used_for_a_month_are_removed_and_used_ones_stay(folder: Path, vae: Any) -> None:
+    ready(run_on(folder, DISK), vae)
+    used = entries(folder)
+    stale = folder / ".lora" / "latents" / ("0" * 64 + ".safetensors")
+    stale.write_bytes(b"of a picture that was edited since")
+    long_ago = time.time() - 40 * 86_400
+    for path in stale.parent.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    ready(run_on(folder, DISK), vae)
+    assert entries(folder) == used
 
 
 def test_another_vae_does_not_take_the_entries_of_the_first(folder: Path, vae: Any) -> None:

@@ -150,6 +150,17 @@ def test_tensorboard_has_every_curve_with_one_point_a_step(rig: Rig, train: Trai
     assert [value for _, value in curves["loss/current"]] == pytest.approx(losses(folder), rel=1e-6)
 
 
+def test_the_rate_of_each_part_that_learns_is_recorded_under_its_own_name(rig: Rig, train: Trained) -> None:
+    folder = rig.folder(
+        max_train_steps=2, unet_lr=1e-3, text_encoder_lr=[2e-4], network_train_unet_only=False
+    )
+    train(folder)
+    curves = scalars(folder)
+    assert [value for _, value in curves["lr/unet"]] == pytest.approx([1e-3, 1e-3])
+    assert [value for _, value in curves["lr/textencoder"]] == pytest.approx([2e-4, 2e-4])
+    assert [record["lr"] for record in records(folder)] == [1e-3, 1e-3]
+
+
 def photographs(folder: Path) -> Path:
     """The photographs in scikit-image's wheel: square, lying and, turned, upright."""
     from skimage import data

@@ -27,6 +27,7 @@ def step(number: int, loss: float = 0.5) -> StepRecord:
         loss=loss,
         loss_average=loss,
         lr=1e-4,
+        rates={"unet": 1e-4},
         grad_norm=1.0,
         step_s=0.1,
         memory_mib=1.0,

@@ -5,7 +5,7 @@ and number type of the VAE. So an edited picture or another VAE never meets an o
 of the files say. Entries lie in `.lora/latents/` of the folder of pictures and may be deleted at any time.
 
 Covered: finding, checking and writing entries; a write is whole or not there. Not covered: encoding (see
-`latents.py`), removing entries that no picture needs any more.
+`latents.py`), removing old entries (see `cache_age.py`).
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from lora_core.engines.diffusers.cache_age import mark_used
 from lora_core.engines.diffusers.pictures import Picture
 from lora_core.errors import DatasetError
 from lora_core.workspace import disk_errors
@@ -64,7 +65,12 @@ class LatentCache:
         """Where the entry of a picture with this digest lies."""
         made_from = f"{_FORMAT} {digest} {flipped} {self._vae}"
         name = hashlib.sha256(made_from.encode()).hexdigest()
-        return picture.path.parent / ".lora" / "latents" / f"{name}.safetensors"
+        return self.folder(picture) / f"{name}.safetensors"
+
+    @staticmethod
+    def folder(picture: Picture) -> Path:
+        """Where the entries of a picture lie, beside those of the other pictures of its folder."""
+        return picture.path.parent / ".lora" / "latents"
 
     def read(self, path: Path) -> Encoded | None:
         """The entry at `path`; None when there is none, or when it is damaged (see `damaged`)."""
@@ -72,6 +78,7 @@ class LatentCache:
             tensors = load(path.read_bytes())
             found = Encoded(tensors["latents"], tensors.get("mask"))
             if tensors[_CHECK].numpy().tobytes() == found.fingerprint:
+                mark_used(path)
                 return found
         except FileNotFoundError:
             return None

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from lora_core.engines.diffusers.cache_age import forget_unused
 from lora_core.engines.diffusers.latent_cache import Encoded, LatentCache
 from lora_core.engines.diffusers.noise import Purpose, generator, normal
 from lora_core.engines.diffusers.pictures import Picture
@@ -142,6 +143,9 @@ class Latents:
             told(done)
         for encoded in running:
             self._keep(*encoded)
+        if self._on_disk is not None:
+            for cache in {self._on_disk.folder(picture) for picture in pictures}:
+                forget_unused(cache)
 
     @property
     def kept(self) -> bool:

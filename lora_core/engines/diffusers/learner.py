@@ -21,6 +21,7 @@ from lora_core.engines.diffusers.latents import Latents
 from lora_core.engines.diffusers.losses import loss, squared
 from lora_core.engines.diffusers.model import BaseModel
 from lora_core.engines.diffusers.network import Network
+from lora_core.engines.diffusers.network_places import UNET
 from lora_core.engines.diffusers.noise import (
     Draw,
     NoiseSchedule,
@@ -48,7 +49,9 @@ class Outcome:
     skipped: bool
     """True when fp16 left the step out, because its gradient was too large for it."""
     lr: float
-    """The rate that was used."""
+    """The rate that the UNet's layers used; where only text encoders learn, that of the first."""
+    rates: Mapping[str, float]
+    """The rate of each group of weights, by the name that sd-scripts logs it under, such as `textencoder`."""
 
 
 class Learner:
@@ -101,7 +104,7 @@ class Learner:
             first += len(batch)
         limit = self._run.optimizer.max_grad_norm or math.inf
         grad_norm = self._accelerator.clip_grad_norm_(self._parameters, limit)
-        rate = self._rate()
+        rates = self._rates()
         self._optimizer.step()
         skipped = bool(self._optimizer.step_was_skipped)
         if not skipped:
@@ -109,7 +112,8 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         if self._run.optimizer.scale_weight_norms:
             self._network.limit_norms(self._run.optimizer.scale_weight_norms)
-        return Outcome(torch.stack(losses).mean(), grad_norm, skipped, rate)
+        rate = rates.get(UNET, next(iter(rates.values())))
+        return Outcome(torch.stack(losses).mean(), grad_norm, skipped, rate, rates)
 
     def _batch_loss(self, batch: Batch, place: Place, first: int) -> Tensor:
         words = self._plan.words(place, batch, first)
@@ -147,12 +151,14 @@ class Learner:
         )[0]
         return predicted
 
-    def _rate(self) -> float:
-        """The rate of the first group; where the optimizer finds one itself, what it makes of it."""
-        group = self._optimizer.param_groups[0]
-        return float(group["lr"] if group["lr"] is not None else self._schedule.get_last_lr()[0]) * float(
-            group.get("d", 1.0)
-        )
+    def _rates(self) -> dict[str, float]:
+        """The rate of each group; where the optimizer finds one itself, what it makes of it."""
+        scheduled = self._schedule.get_last_lr()
+        return {
+            group["name"]: float(group["lr"] if group["lr"] is not None else scheduled[number])
+            * float(group.get("d", 1.0))
+            for number, group in enumerate(self._optimizer.param_groups)
+        }
 
     @torch.no_grad()
     def validation_loss(self, batches: Sequence[Batch]) -> float:

@@ -29,7 +29,6 @@ _NOT_WRITTEN: Final = "The progress of the run was not written."
 _STEP_TAGS: Final = {
     "loss": "loss/current",
     "loss_average": "loss/average",
-    "lr": "lr/unet",
     "grad_norm": "norm/grad",
     "memory_mib": "memory/mib",
 }
@@ -48,7 +47,9 @@ class StepRecord:
     loss_average: float
     """Mean over the last epoch's worth of steps, as sd-scripts' loss/average."""
     lr: float
-    """The rate that this step used."""
+    """The rate that this step used for the UNet; where only text encoders learn, for the first of them."""
+    rates: Mapping[str, float]
+    """The rate of each group of weights that learns, by sd-scripts' name for it: `unet`, `textencoder`."""
     grad_norm: float
     """Length of the gradient before it was clipped; 0 for a step that fp16 left out."""
     step_s: float
@@ -141,6 +142,8 @@ def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
     if record["kind"] == "step":
         for key, tag in _STEP_TAGS.items():
             yield tag, record[key], record["step"]
+        for name, rate in record.get("rates", {"unet": record["lr"]}).items():  # older runs have one rate
+            yield f"lr/{name}", rate, record["step"]
         yield "speed/steps_per_s", 1 / max(record["step_s"], 1e-9), record["step"]
     elif record["kind"] == "validation":
         yield "loss/validation", record["validation_loss"], record["step"]

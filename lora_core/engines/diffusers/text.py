@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lora_core.engines.diffusers.cache_age import forget_unused, mark_used
 from lora_core.engines.diffusers.caption_tokens import Tokens, tokens
 from lora_core.engines.diffusers.model import BaseModel
 from lora_core.settings import RunConfig
@@ -183,10 +184,12 @@ class _DiskCache:
 
     def __init__(self, folder: Path, digest: bytes) -> None:
         self._folder, self._digest = folder, digest
+        forget_unused(folder)
 
     def get(self, caption: str) -> Conditioning | None:
         try:
             found = load_file(self._path(caption))
+            mark_used(self._path(caption))
             return Conditioning(found["hidden"], found.get("pooled"))
         except (OSError, SafetensorError, KeyError):  # not there, or cut off: it is read anew
             return None

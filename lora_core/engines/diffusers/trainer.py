@@ -16,6 +16,7 @@ from typing import Final
 from accelerate import Accelerator
 
 from lora_core.engines.diffusers import states
+from lora_core.engines.diffusers.allocator import keep_freed_memory
 from lora_core.engines.diffusers.batches import Place, Plan, held_out_batches
 from lora_core.engines.diffusers.checks import problems
 from lora_core.engines.diffusers.device import (
@@ -61,6 +62,8 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     base = load_base(run.model, run.precision)
     use_threads(base.unet.num_parameters())
     accelerator = new_accelerator(run, folder)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     latents = _prepared(run, base, pictures, accelerator, reporter, step=state.position.step if state else 0)
     pictures = pictures.without(picture for picture, _ in latents.problems)
     plan = Plan(run, pictures.training)
@@ -256,6 +259,7 @@ class Trainer:
                 loss=loss,
                 loss_average=average,
                 lr=outcome.lr,
+                rates=dict(outcome.rates),
                 grad_norm=grad_norm,
                 step_s=step_s,
                 memory_mib=memory_mib(self._accelerator.device),
