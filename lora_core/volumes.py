@@ -298,25 +298,24 @@ def local_state() -> Path:
     home = Path.home()
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "lora-easy-trainer"
-    if sys.platform == "darwin":
-        state = home / "Library" / "Application Support" / "lora-easy-trainer"
-    else:
-        state = home / ".local" / "state" / "lora-easy-trainer"
-    if named(_existing(state)).kind == "local" and os.access(_existing(state), os.W_OK):
-        return state
-    return _temporary()
+    else:  # noqa: RET505  mypy calls the rest unreachable without it
+        within = "Library/Application Support" if sys.platform == "darwin" else ".local/state"
+        state = home / within / "lora-easy-trainer"
+        there = _existing(state)
+        if named(there).kind == "local" and os.access(there, os.W_OK):
+            return state
+        # Not by TMPDIR: a service and a terminal may have different ones, and must find the same locks.
+        return _private(Path("/var/tmp") / f"lora-easy-trainer-{os.getuid()}", os.getuid())  # noqa: S108  the owner is checked
 
 
-def _temporary() -> Path:
-    """A folder of this user alone, outside a home folder that lies on the network.
+def _private(path: Path, user: int) -> Path:
+    """`path` as a folder of this user alone.
 
     Raises:
         WorkspaceError: somebody else has the folder of this name.
     """
-    # Not by TMPDIR: a service and a terminal may have different ones, and must find the same locks.
-    path = Path("/var/tmp") / f"lora-easy-trainer-{os.getuid()}"  # noqa: S108  the owner is checked below
     path.mkdir(mode=0o700, exist_ok=True)
-    if path.is_symlink() or path.stat().st_uid != os.getuid():
+    if path.is_symlink() or path.stat().st_uid != user:
         raise WorkspaceError(
             "The locks of the workspace could not be made.",
             why=f"The home folder is on the network, and {path} belongs to another user.",

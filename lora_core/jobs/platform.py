@@ -84,11 +84,11 @@ def unlock(descriptor: int) -> None:
 def detach_options() -> dict[str, Any]:
     """Options of `subprocess.Popen` for a process that no terminal reaches: no Ctrl-C, no closed window."""
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        # Without a console of the app's, closing that console says nothing to it. A console of its own
-        # that nobody sees, rather than none: without one, each program that it starts would open a window.
-        return {"creationflags": flags}
-    return {"start_new_session": True}
+        # Closing the app's console says nothing to it then. A console of its own that nobody sees, rather
+        # than none: without one, each program that it starts would open a window.
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    else:  # noqa: RET505  mypy calls the rest unreachable without it
+        return {"start_new_session": True}
 
 
 def ignore_terminal() -> None:

@@ -200,9 +200,10 @@ def test_a_job_is_not_taken_over_while_its_process_is_seen_to_live(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = of_another(ws, "running", monkeypatch)
-    with liveness.Lock.acquire(look.engine_lock(job.folder)):  # two names of one computer
-        with pytest.raises(JobError, match="at work"):
-            hosts.take_over(ws, job.id, anyway=True)
+    # Two names of one computer see each other's locks.
+    held = liveness.Lock.acquire(look.engine_lock(job.folder))
+    with held, pytest.raises(JobError, match="at work"):
+        hosts.take_over(ws, job.id, anyway=True)
     assert seen(job).state == "running"
 
 

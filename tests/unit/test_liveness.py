@@ -322,7 +322,9 @@ def test_eight_processes_that_look_all_the_time_do_not_refuse_an_owner(tmp_path:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows does not replace a file that is open")
-@pytest.mark.parametrize("content", [b"", b"\x00\xff rubbish", b"x" * 100_000], ids=["empty", "bytes", "long"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\xff rubbish", b"x" * 100_000], ids=["empty", "bytes", "long"]
+)
 def test_a_lock_file_that_is_replaced_by_rubbish_neither_kills_an_owner_nor_invents_one(
     tmp_path: Path, owner: subprocess.Popen[str], content: bytes
 ) -> None:

@@ -15,6 +15,7 @@ from lora_core.volumes import Volume
 from lora_core.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
+TMPFS = Path("/dev/shm")  # noqa: S108  looked at, and nothing is left in it
 MOUNTS = """\
 21 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw
 30 21 0:40 / /mnt/nas rw,relatime shared:2 - nfs4 nas:/export rw,vers=4.2
@@ -98,9 +99,9 @@ def test_a_local_disk_is_tried_with_a_second_process(tmp_path: Path) -> None:
     assert list(tmp_path.glob(".volume*")) == [], "nothing is left behind"
 
 
-@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no tmpfs that this user may write to")
+@pytest.mark.skipif(not os.access(TMPFS, os.W_OK), reason="no tmpfs that this user may write to")
 def test_a_tmpfs_holds_locks_and_the_wal() -> None:
-    volume = volumes.of(Path("/dev/shm"))
+    volume = volumes.of(TMPFS)
     assert (volume.type, volume.locks, volume.wal) == ("tmpfs", True, True)
 
 
