@@ -144,7 +144,7 @@ def replacing(path: Path) -> Iterator[Path]:
         DiskFullError: the disk is full; `path` is as it was.
     """
     # Beside the target: a rename is atomic only inside one file system.
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    part = Path(long_path(path.with_name(f".{path.name}.{uuid4().hex}.part")))
     try:
         with disk_errors(f"The file {path.name} was not saved."):
             yield part
@@ -161,12 +161,14 @@ def replace_open(part: Path, path: Path, *, windows: bool = sys.platform == "win
 
     Windows refuses while a reader has the file open, so there it is tried again for 5 s.
     """
-    _patiently(lambda: part.replace(path), windows=windows)
+    old, new = Path(long_path(part, windows=windows)), Path(long_path(path, windows=windows))
+    _patiently(lambda: old.replace(new), windows=windows)
 
 
 def read_open(path: Path, *, windows: bool = sys.platform == "win32") -> str:
     """The text in `path`, also while somebody replaces it: Windows refuses for that moment."""
-    return _patiently(lambda: path.read_text("utf-8"), windows=windows)
+    file = Path(long_path(path, windows=windows))
+    return _patiently(lambda: file.read_text("utf-8"), windows=windows)
 
 
 def _patiently(do: Callable[[], T], *, windows: bool) -> T:

@@ -118,7 +118,8 @@ def open_index(folder: Path, *, extension: str = EXTENSION) -> Iterator["Dataset
     path, copy = index_file(folder), _copy_in(folder)
     try:
         if not path.exists() and path.parent != copy.parent:
-            _begin_with(copy, path)  # the first look of this computer
+            # The first look of this computer; the folder may have been moved here with its index in it.
+            _begin_with(max(copy, copy.with_name(path.name), key=_written), path)
         try:
             db = open_database(path, MIGRATIONS)
         except sqlite3.DatabaseError as error:
@@ -147,6 +148,10 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
 
 def _copy_in(folder: Path) -> Path:
     return folder / ".lora" / "index.copy.sqlite"
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def _replace_damaged(path: Path, copy: Path) -> None:

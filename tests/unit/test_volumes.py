@@ -251,6 +251,17 @@ def test_the_index_of_a_synced_folder_is_on_the_own_disk_and_its_journal_is_copi
         assert index.db.execute("SELECT name FROM sqlite_master WHERE name = 'mark'").fetchone() is not None
 
 
+def test_a_folder_that_was_moved_into_a_synced_one_keeps_its_journal(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    with open_index(tmp_path / "cats") as index:
+        index.db.execute("CREATE TABLE mark (n)")
+    folder = tmp_path / "OneDrive" / "cats"
+    folder.parent.mkdir()
+    (tmp_path / "cats").rename(folder)
+    with open_index(folder) as index:
+        assert index.db.execute("SELECT name FROM sqlite_master WHERE name = 'mark'").fetchone() is not None
+
+
 def test_a_home_on_the_network_is_no_place_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform != "linux":
         pytest.skip("the choice is made on Linux and macOS")
