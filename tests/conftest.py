@@ -17,6 +17,8 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZE
 # A token or a port from the developer's own shell must not decide what a test sees.
 for _name in ("LORA_TOKEN", "LORA_PORT", "LORA_LISTEN", "LORA_NO_TOKEN", "LORA_SHARE", "LORA_TORCH"):
     os.environ.pop(_name, None)
+for _name in ("LORA_HOST", "LORA_LOCKS"):
+    os.environ.pop(_name, None)
 
 # A shell in the background starts its programs deaf to Ctrl-C, and Python then leaves it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +33,7 @@ def workspace_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("workspace-of-this-run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORA_WORKSPACE", str(folder))
+        patch.setenv("LORA_LOCAL_STATE", str(folder / "local state"))
         yield folder
 
 

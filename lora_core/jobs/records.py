@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, get_args
 
 from lora_core.errors import JobError, WorkspaceError
 from lora_core.jobs.liveness import Lock
-from lora_core.workspace import read_json, write_json
+from lora_core.workspace import read_json, replace_open, write_json
 
 FORMAT: Final = 1
 NOTES_KEPT: Final = 50
@@ -153,6 +153,8 @@ class Status:
     """What is happening in one plain sentence. Made when the status is read; not in the record."""
     grace_left_s: float | None = None
     """While it stops or pauses: seconds until it is ended by force. Not in the record."""
+    elsewhere: str | None = None
+    """The other computer that a waiting or running job belongs to. Not in the record."""
 
     @property
     def active(self) -> bool:
@@ -168,7 +170,7 @@ class Status:
         return self.state in RESUMABLE
 
 
-_NOT_WRITTEN: Final = frozenset({"message", "grace_left_s"})
+_NOT_WRITTEN: Final = frozenset({"message", "grace_left_s", "elsewhere"})
 
 
 def move(status: Status, to: State, **changes: Any) -> Status:
@@ -247,7 +249,7 @@ def write_status(folder: Path, status: Status, *, durable: bool = True) -> None:
     try:
         # As `write_json` does it: a note may name a file whose name is no text.
         part.write_bytes(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
-        part.replace(folder / "status.json")
+        replace_open(part, folder / "status.json")
     except OSError:
         part.unlink(missing_ok=True)
         raise

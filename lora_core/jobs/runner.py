@@ -26,7 +26,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from lora_core.errors import JobError, LoraError
-from lora_core.jobs import control, groups, liveness, look, requests, spawn
+from lora_core.jobs import control, hosts, liveness, look, platform, requests, spawn
 from lora_core.jobs.kinds import BESIDE, kind_of
 from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
 from lora_core.jobs.settle import settle
@@ -100,6 +100,8 @@ class Runner:
             except LoraError:
                 continue  # no job, or one of a newer version
             status = read_status(job.folder)
+            if hosts.elsewhere(job, status) is not None and not (status is not None and status.ended):
+                continue  # of another computer: its own runner looks after it
             if status is not None and status.ended and not self._lingers(job, status):
                 if written is not None:
                     self._settled[job_id] = written
@@ -111,7 +113,7 @@ class Runner:
     def _lingers(self, job: Job, status: Status) -> bool:
         """True while the process of an ended job is still there and holds its GPU."""
         child = self.children.get(job.id)
-        if child is not None and groups.reap(child) is None:
+        if child is not None and platform.reap(child) is None:
             return True
         self.children.pop(job.id, None)
         return job.id in self._watched and liveness.alive(look.engine_lock(job.folder))
@@ -133,7 +135,7 @@ class Runner:
                 owner=kept.owner,
             )
         child = self.children.get(job.id)
-        code = groups.reap(child) if child is not None else None
+        code = platform.reap(child) if child is not None else None
         if code is not None:
             del self.children[job.id]
         elif liveness.alive(look.engine_lock(job.folder)):
@@ -145,7 +147,7 @@ class Runner:
             return True
         elif child is not None:
             _log.warning("job %s did not take its lock within %g s", job.id, look.STARTING_LIMIT_S)
-            groups.end_group(child.pid, kill=True)
+            platform.end_group(child.pid, kill=True)
             return True
         self._bury(job, watch, code)
         return False
@@ -155,7 +157,7 @@ class Runner:
         owner = watch.owner
         if code is None and owner is not None and liveness.process_start(owner.pid) is None:
             # Taken over from an earlier runner. Its id is not reused while its group has members.
-            groups.end_group(owner.pid, kill=True)
+            platform.end_group(owner.pid, kill=True)
         ended = settle(job, exit_code=code)
         if ended is not None and ended.end is not None:
             _log.info("job %s: %s. %s", job.id, ended.state, ended.end.cause)
@@ -191,7 +193,7 @@ class Runner:
         if pid is None:
             return
         _log.info("job %s: %s to process group %d", job.id, "SIGKILL" if kill else "SIGTERM", pid)
-        groups.end_group(pid, kill=kill)
+        platform.end_group(pid, kill=kill)
 
     def _slot_free(self, job: Job, busy: Sequence[Job]) -> bool:
         needs_device = _needs_device(job)
@@ -290,9 +292,7 @@ def _noticed(_number: int, _frame: FrameType | None) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Supervise the workspace that is the only argument until nothing is left to do."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal is not for jobs
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    platform.ignore_terminal()
     workspace = Workspace(Path(arguments[0]).resolve())
     spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
     _tidy(workspace)
@@ -300,6 +300,7 @@ def main(arguments: Sequence[str]) -> int:
     runner = Runner(workspace)
     while (lock := _become(workspace)) is not None:
         with lock:
+            hosts.after_restart(workspace)
             if not _supervise_until_idle(runner, lock, wakeup):
                 return 0
         # Given back: whoever writes a job from now on finds no runner and starts one. Whoever
@@ -344,7 +345,8 @@ def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: _Wakeup) 
 def _anything_to_do(workspace: Workspace) -> bool:
     for job in control.jobs(workspace):
         status = read_status(job.folder)
-        if status is None or status.state == "queued" or status.state in ACTIVE:
+        ours = hosts.elsewhere(job, status) is None  # another computer's are its own runner's
+        if ours and (status is None or status.state == "queued" or status.state in ACTIVE):
             return True
     return False
 

@@ -226,7 +226,7 @@ def test_an_owner_of_before_a_restart_is_known_as_such() -> None:
         pytest.skip("only Linux names its boots")
     start_of_this = process_start(os.getpid())
     assert start_of_this is not None
-    here = liveness.socket.gethostname()
+    here = liveness.here()
     old = "00000000-0000-0000-0000-000000000000:" + start_of_this.partition(":")[2]
     assert Owner(pid=os.getpid(), started=old, host=here, about={}).from_before_restart()
     assert not Owner(pid=os.getpid(), started=start_of_this, host=here, about={}).from_before_restart()
@@ -237,3 +237,175 @@ def test_an_owner_of_before_a_restart_is_known_as_such() -> None:
 def test_rubbish_about_an_owner_is_no_owner(tmp_path: Path, rubbish: str) -> None:
     (tmp_path / "engine.json").write_text(rubbish)
     assert read_owner(tmp_path / "engine.lock") is None
+
+
+# --- what may be in the way -------------------------------------------------------------------------
+
+HOLD_AND_START = """
+import subprocess, sys
+from pathlib import Path
+from lora_core.jobs.liveness import Lock, write_owner
+lock = Lock.acquire(Path(sys.argv[1]))
+write_owner(lock, attempt=1)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+HOLD_IN_LOADER = """
+import multiprocessing, sys, time
+from pathlib import Path
+from lora_core.jobs.liveness import Lock, write_owner
+if __name__ == "__main__":
+    lock = Lock.acquire(Path(sys.argv[1]))
+    write_owner(lock, attempt=1)
+    workers = [multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    print(*(worker.pid for worker in workers), flush=True)
+    sys.stdin.read()
+"""
+LOOK_ON = """
+import sys
+from pathlib import Path
+from lora_core.jobs.liveness import alive, probe
+path, stop = Path(sys.argv[1]), Path(sys.argv[1] + ".stop")
+print("looking", flush=True)
+looks = 0
+while not stop.exists():
+    probe(path)
+    looks += 1
+print(looks, alive(path), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("code", [HOLD_AND_START, HOLD_IN_LOADER], ids=["by exec", "by fork"])
+def test_living_workers_of_a_dead_engine_do_not_keep_it_alive(tmp_path: Path, code: str) -> None:
+    path = tmp_path / "engine.lock"
+    with start(code, path) as process:
+        assert process.stdout is not None
+        children = [int(word) for word in process.stdout.readline().split()]
+        try:
+            assert alive(path)
+            process.kill()
+            process.wait()
+            assert all(process_start(child) is not None for child in children), "as loader workers would be"
+            assert not alive(path)
+            Lock.acquire(path, timeout_s=1).release()
+        finally:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+
+
+def test_eight_processes_that_look_all_the_time_do_not_refuse_an_owner(tmp_path: Path) -> None:
+    path, stop = tmp_path / "engine.lock", tmp_path / "engine.lock.stop"
+    path.touch()
+    lookers = [start(LOOK_ON, path) for _ in range(8)]
+    try:
+        for looker in lookers:
+            assert looker.stdout is not None
+            assert looker.stdout.readline() == "looking\n"
+        for _ in range(5):
+            with Lock.acquire(path, timeout_s=60):
+                assert probe(path)
+        with Lock.acquire(path, timeout_s=60) as lock:
+            write_owner(lock)
+            stop.touch()
+            told = [looker.communicate(timeout=120)[0].split() for looker in lookers]
+        assert all(alive == "True" for _looks, alive in told)
+    finally:
+        for looker in lookers:
+            looker.kill()
+            looker.wait()
+    (tmp_path / "engine.json").unlink()
+    assert not alive(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not replace a file that is open")
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\xff rubbish", b"x" * 100_000], ids=["empty", "bytes", "long"]
+)
+def test_a_lock_file_that_is_replaced_by_rubbish_neither_kills_an_owner_nor_invents_one(
+    tmp_path: Path, owner: subprocess.Popen[str], content: bytes
+) -> None:
+    path = tmp_path / "engine.lock"
+    (tmp_path / "new").write_bytes(content)
+    (tmp_path / "new").replace(path)
+    assert not probe(path)
+    assert alive(path), "the process that wrote itself down still runs"
+    owner.kill()
+    owner.wait()
+    assert not alive(path)
+    Lock.acquire(path, timeout_s=1).release()
+    assert path.read_bytes() == content, "a lock writes nothing into its file"
+
+
+def test_rubbish_written_into_a_held_lock_file_changes_nothing(
+    tmp_path: Path, owner: subprocess.Popen[str]
+) -> None:
+    path = tmp_path / "engine.lock"
+    path.write_bytes(b"\x00 rubbish")
+    assert probe(path)
+    (tmp_path / "engine.json").write_bytes(b"\xff\x00{{{")
+    assert alive(path)
+    owner.kill()
+    owner.wait()
+    assert not alive(path)
+
+
+def test_a_removed_record_of_the_owner_changes_nothing_while_the_lock_is_held(
+    tmp_path: Path, owner: subprocess.Popen[str]
+) -> None:
+    (tmp_path / "engine.json").unlink()
+    assert alive(tmp_path / "engine.lock")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells about processes")
+def test_the_zombie_of_an_owner_whose_lock_file_is_gone_is_dead(
+    tmp_path: Path, owner: subprocess.Popen[str]
+) -> None:
+    path = tmp_path / "engine.lock"
+    path.unlink()
+    assert alive(path)
+    os.kill(owner.pid, signal.SIGKILL)
+    until(lambda: process_start(owner.pid) is None)
+    assert owner.returncode is None, "nobody has waited for it, so it is a zombie"
+    assert Path(f"/proc/{owner.pid}").exists()
+    assert not alive(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells about processes")
+def test_a_living_process_with_the_id_of_a_dead_owner_fakes_nothing(tmp_path: Path) -> None:
+    """The id is in use again, by a process that began at another time."""
+    path = tmp_path / "engine.lock"
+    with start("print('there', flush=True); input()", path) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        mine, its = process_start(os.getpid()), process_start(other.pid)
+        assert mine is not None
+        assert its is not None
+        assert mine != its
+        record = {"format": 1, "pid": other.pid, "host": liveness.here(), "attempt": 1}
+        (tmp_path / "engine.json").write_text(json.dumps({**record, "started": its}))
+        assert alive(path), "by the right time of its start it is the owner"
+        (tmp_path / "engine.json").write_text(json.dumps({**record, "started": mine}))
+        assert not alive(path)
+        other.kill()
+
+
+def test_an_owner_on_another_computer_is_not_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "engine.lock"
+    with Lock.acquire(path) as lock:
+        write_owner(lock)
+    assert alive(path)
+    monkeypatch.setenv("LORA_HOST", "another")
+    assert not alive(path), "its process id means nothing on this computer"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read every file")
+def test_a_lock_file_of_another_user_is_no_reason_to_fail(tmp_path: Path) -> None:
+    path = tmp_path / "engine.lock"
+    path.touch(mode=0o000)
+    assert not alive(path)
