@@ -27,6 +27,7 @@ PATHS_OF_OTHERS: Final = {
 }
 _KEPT_WHOLE: Final = frozenset({"sd-scripts", "sd-scripts dataset"})
 """Formats that this app writes, too. A value that does nothing is named, and stays."""
+_KEPT_AS_IS: Final = _KEPT_WHOLE | {"preset"}
 _EXACT: Final = 2**53
 _MOST_GUESSES: Final = 50
 """Names for which another one is looked up; each costs some milliseconds."""
@@ -172,7 +173,7 @@ class Gathering:
         elif key in known.APP_DECIDES:
             self.ignore(name, value, f"Here it is otherwise: {known.APP_DECIDES[key]}.")
         elif key in known.DOES_NOTHING:
-            self.ignore(name, value, known.DOES_NOTHING[key])
+            self._of_no_use(name, key, value)
         elif key in known.SAID_BY:
             self._as_said_today(name, key, value, reason)
         elif key in known.CHANGES_NO_RESULT:
@@ -181,6 +182,12 @@ class Gathering:
             self._undescribed(name, key, value, reason)
         else:
             self.left(name, value)
+
+    def _of_no_use(self, name: str, key: str, value: Any) -> None:
+        """Name an argument that no training script looks at; in files of our own form it is kept."""
+        if self.form in _KEPT_AS_IS and not known.wrong_type("arguments", key, value):
+            self.other[key] = value
+        self.ignore(name, value, known.DOES_NOTHING[key])
 
     def _as_said_today(self, name: str, old: str, value: Any, reason: str) -> None:
         """Take an old switch as the setting that says the same."""
