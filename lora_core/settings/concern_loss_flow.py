@@ -71,7 +71,7 @@ class FlowSettings(Concern):
         label="Weights of noise levels",
         what="How much each noise level counts. logit_normal and mode change how often a level comes up, and "
         "count only where levels are drawn by sigma, as SD3 does. sigma_sqrt and cosmap change how much "
-        "a mistake counts. Lumina and FLUX use these two only where the guess is sigma_scaled.",
+        "a mistake counts. Only SD3 and Anima use these two where the guess is not sigma_scaled.",
         why="Leave it as it is, unless a recipe names it.",
         families=FLOW_FAMILIES,
         **_ONE,
