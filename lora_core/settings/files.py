@@ -14,12 +14,13 @@ begins with too.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from lora_core.errors import SettingsError
 from lora_core.settings import known
-from lora_core.settings._description import SD_SCRIPTS, Setting
+from lora_core.settings._description import SD_SCRIPTS
 from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._read import ConfigValues, Reading, read_config, read_dataset
 from lora_core.settings._toml import parse, read_text, write_lines, write_value
@@ -152,7 +153,7 @@ def dump_config(run: RunConfig) -> str:
         if (
             s.place == "argument"
             and value is not None
-            and (value != s.default or (acts(s, value_of) and not _goes_without_saying(s)))
+            and (value != s.default or (acts(s, value_of) and s.key not in _without_saying()))
         ):
             groups.setdefault(s.concern, {})[s.key] = value
     rest = {key: value for key, value in run.other.items() if key not in LISTS}
@@ -171,15 +172,20 @@ def dump_config(run: RunConfig) -> str:
     return "\n".join([_HEADER, *parts])
 
 
-def _goes_without_saying(s: Setting) -> bool:
-    """True for what sd-scripts alone takes, and begins with the same value."""
-    key = s.argument or s.key
-    return s.engines == (SD_SCRIPTS,) and s.default == known.tables()["arguments"].get(key, ("", None))[1]
+@cache
+def _without_saying() -> frozenset[str]:
+    """What sd-scripts alone takes, and begins with as this app does."""
+    starts = known.tables()["arguments"]
+    return frozenset(
+        s.key
+        for s in catalogue()
+        if s.engines == (SD_SCRIPTS,) and s.default == starts.get(s.argument or s.key, ("", None))[1]
+    )
 
 
 def dump_dataset(run: RunConfig) -> str:
     """`dataset.toml`: one `[[datasets]]` with its `[[datasets.subsets]]` after the other."""
-    silent = {s.key: s.default for s in catalogue() if s.place == "subset" and _goes_without_saying(s)}
+    silent = {s.key: s.default for s in catalogue() if s.place == "subset" and s.key in _without_saying()}
     blocks = []
     for dataset in run.dataset.datasets:
         fields = {k: getattr(dataset, k) for k in type(dataset).model_fields if k not in {"subsets", "other"}}

@@ -201,8 +201,8 @@ def test_the_lists_are_those_of_the_parsers() -> None:
     for file in files:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
-                flag = node.args[0].value if isinstance(node.args[0], ast.Constant) else ""
-                assert str(flag).removeprefix("--") in names, f"{file.name}: {flag}"
+                flag = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else ""
+                assert str(flag).removeprefix("--") in names, f"{file.name}: {flag!r}"
 
 
 @pytest.mark.sd_scripts
