@@ -6,6 +6,7 @@ lists with its parsers' source).
 """
 
 import ast
+import json
 import os
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from lora_core.settings import (
 )
 from lora_core.settings._description import EVERY_FAMILY
 from lora_core.settings._owners import LISTS
+from lora_core.settings.imports import read_recipe
 
 MODEL = 'pretrained_model_name_or_path = "/models/base"\n'
 IMAGES = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/images"\n'
@@ -38,6 +40,8 @@ DESCRIBED = {s.key: s for s in catalogue() if s.place == "argument"} | {
     s.argument: s for s in catalogue() if s.argument is not None
 }
 ELSEWHERE = {"DECIDED": set(known.APP_DECIDES), "NOTHING": set(known.DOES_NOTHING), "OLD": set(known.SAID_BY)}
+GONE = {"aot_ts_nvfuser", "nvprims_nvfuser", "ofi", "fx2trt", "tensort", "diffusers", "diffusers_safetensors"}
+"""Values that no torch of today has, and forms of whole models."""
 READ_BY_THE_BUILT_IN = {"cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"}
 """Settings of the built-in engine for SD 1.x that sd-scripts has for the other families alone."""
 
@@ -190,6 +194,24 @@ def test_a_key_of_an_account_is_not_taken() -> None:
     assert "hf_secret" not in dump_config(run)
 
 
+def test_files_of_other_tools_with_settings_of_another_family_are_understood() -> None:
+    own = {
+        "t5xxl": "/m/t5.safetensors",
+        "guidance_scale": 1.0,
+        "timestep_sampling": "shift",
+        "blocks_to_swap": 18,
+    }
+    text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in own.items())
+    found = read_recipe("flux.toml", f"learning_rate = 1e-4\n{text}\n".encode())
+    assert {line.name for line in found.taken} >= own.keys()
+    assert found.not_understood == ()
+    gui = {"LoRA_type": "Flux1", "flux1_checkbox": True, "learning_rate": 1e-4, **own, "split_qkv": True}
+    gui |= {"huggingface_repo_id": "me/mine", "ddp_timeout": 30, "sd3_text_encoder_batch_size": 1}
+    found = read_recipe("gui.json", json.dumps(gui).encode())
+    assert found.not_understood == ()
+    assert (found.family, found.target["huggingface_repo_id"]) == ("flux1", "me/mine")
+
+
 @pytest.mark.sd_scripts
 def test_the_lists_are_those_of_the_parsers() -> None:
     """Names of all `add_argument("--…")` of the scripts and of what they call stand in the lists."""
@@ -210,7 +232,7 @@ def test_choices_are_those_of_the_parsers() -> None:
     root = Path(os.environ["LORA_SD_SCRIPTS"])
     found: dict[str, set[object]] = {}
     for file in (
-        *root.glob("*_train_network.py"),
+        *root.glob("*train_network.py"),
         *(root / "library").glob("*_train_util*.py"),
         root / "library" / "train_util.py",
     ):
@@ -221,7 +243,7 @@ def test_choices_are_those_of_the_parsers() -> None:
                     key = str(node.args[0].value).removeprefix("--")
                     found.setdefault(key, set()).update(ast.literal_eval(choices))
     for s in OF_ONE_ENGINE:
-        for choice in found.get(s.key, set()):
+        for choice in found.get(s.key, set()) - GONE - {None}:
             assert checked(s, choice).problem is None, f"{s.key}: {choice}"
         if s.key in found and s.choices:
             assert set(s.choices) <= found[s.key], s.key
