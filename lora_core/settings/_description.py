@@ -27,7 +27,16 @@ Scalar = bool | int | float | str
 BUILT_IN: Final = "diffusers"
 SD_SCRIPTS: Final = "sd-scripts"
 EVERY_ENGINE: Final = (BUILT_IN, SD_SCRIPTS)
-EVERY_UNET_FAMILY: Final = ("sd15", "sdxl")
+EVERY_UNET_FAMILY: Final = ("sd15", "sd2", "sdxl")
+"""Families that learn to guess noise."""
+FLOW_FAMILIES: Final = ("sd3", "flux1", "chroma", "lumina", "hunyuan-image", "anima")
+"""Families that learn a flow from noise to picture; sd-scripts alone trains them."""
+EVERY_FAMILY: Final = (*EVERY_UNET_FAMILY, *FLOW_FAMILIES)
+
+
+def all_but(*families: str) -> tuple[str, ...]:
+    """Every family but these."""
+    return tuple(family for family in EVERY_FAMILY if family not in families)
 
 
 LONGEST_NAME: Final = 255
@@ -155,7 +164,7 @@ def described(
     place: Place = "argument",
     part: Part = "recipe",
     engines: tuple[str, ...] = EVERY_ENGINE,
-    families: tuple[str, ...] = EVERY_UNET_FAMILY,
+    families: tuple[str, ...] = EVERY_FAMILY,
     engine_choices: Mapping[str, tuple[Scalar, ...]] | None = None,
     suggestions: tuple[Scalar, ...] = (),
     advice: Advice | None = None,

@@ -80,11 +80,20 @@ LYCORIS: Final = "lycoris.kohya"
 LORA_FA: Final = "networks.lora_fa"
 DYLORA: Final = "networks.dylora"
 OFT: Final = "networks.oft"
-NETWORKS: Final = (PLAIN, LYCORIS, LORA_FA, DYLORA, OFT)
-WITH_CONVOLUTIONS: Final = (PLAIN, LYCORIS, LORA_FA, DYLORA, ANY_OTHER)
-WITH_DROPOUTS: Final = (PLAIN, LYCORIS, LORA_FA, ANY_OTHER)
+FLUX: Final = "networks.lora_flux"
+OFT_FLUX: Final = "networks.oft_flux"
+SD3: Final = "networks.lora_sd3"
+LUMINA: Final = "networks.lora_lumina"
+HUNYUAN: Final = "networks.lora_hunyuan_image"
+ANIMA: Final = "networks.lora_anima"
+OF_FAMILIES: Final = (FLUX, SD3, LUMINA, HUNYUAN, ANIMA)
+"""Plain LoRAs of single families."""
+NETWORKS: Final = (PLAIN, LYCORIS, LORA_FA, DYLORA, OFT, *OF_FAMILIES, OFT_FLUX)
+WITH_CONVOLUTIONS: Final = (PLAIN, LYCORIS, LORA_FA, DYLORA, FLUX, SD3, LUMINA, HUNYUAN, ANY_OTHER)
+WITH_DROPOUTS: Final = (PLAIN, LYCORIS, LORA_FA, *OF_FAMILIES, ANY_OTHER)
 WITH_BLOCKS: Final = (PLAIN, LORA_FA)
-WITH_NORMS: Final = (PLAIN, LYCORIS, LORA_FA)
+WITH_LORA_PLUS: Final = (PLAIN, DYLORA, LYCORIS, *OF_FAMILIES)
+WITH_NORMS: Final = (PLAIN, LYCORIS, LORA_FA, FLUX, SD3, LUMINA, ANIMA)
 """Networks that can be held below a size; sd-scripts warns about the others and goes on."""
 
 REX_AND_CAWR: Final = tuple(

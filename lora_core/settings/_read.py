@@ -128,6 +128,22 @@ def _flat(table: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
             if name in flat:
                 reading.problem(name, "It is set twice.", f"Keep one of the lines with {name}.")
             flat[name] = item
+    return _as_said_today(flat, reading)
+
+
+def _as_said_today(flat: dict[str, Any], reading: Reading) -> dict[str, Any]:
+    """Old switches as the settings that say the same."""
+    for old in [key for key in flat if key in known.SAID_BY]:
+        key, value = known.SAID_BY[old]
+        if known.wrong_type("arguments", old, flat[old]):
+            continue  # told with the others
+        given = flat.pop(old)
+        value = given if value is None else value
+        if key in flat:
+            reading.notes.append(f"{old} is not used: {key} is set, and it counts.")
+        elif given:
+            flat[key] = value
+            reading.notes.append(f"{old} is not used: it is read as {key} = {value}.")
     return flat
 
 
@@ -223,9 +239,6 @@ def _read_other(key: str, value: Any, values: ConfigValues, reading: Reading) ->
             reading.notes.append(f"{key} is not used: it changes speed or memory, not the result.")
         else:
             values.other[key] = value
-    elif key in known.tables()["other_families"]:
-        fix = f"Leave {key} out."
-        reading.problem(key, "It belongs to another family of models than this app trains now.", fix)
     else:
         _unknown(
             key,

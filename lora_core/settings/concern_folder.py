@@ -1,4 +1,4 @@
-"""Settings of one folder of images, complete: those of both engines, and how sd-scripts cuts and resizes.
+"""Settings of one folder of images, complete: those of both engines, and those of sd-scripts alone.
 
 Covered: types, hard limits, starting values and help of what only sd-scripts has. Not covered: the rest (see
 `concern_subset.py`), and what is done with images (see the engines).
@@ -52,6 +52,18 @@ class CuttingSettings(Concern):
         **_ONE,
         argument="face_crop_aug_range",
         advice=Advice(1, 4, "The text of sd-scripts names 2 to 4."),
+    )
+    cache_info: bool = described(
+        False,
+        label="Remember what the folder holds",
+        what="Writes names, captions and sizes of all images into a file in their folder. Later runs "
+        "believe it "
+        "without a look at the images.",
+        why="Turn it on for many thousands of images that stay as they are. Delete the file after a change.",
+        higher="Later runs start sooner. A changed caption is not noticed.",
+        lower="Each run looks at all images again.",
+        **_ONE,
+        argument="cache_info",
     )
 
 

@@ -6,11 +6,12 @@ covered: what goes with what (see `lora_core.planning`) and what files look like
 
 from typing import Literal
 
-from lora_core.settings._description import Advice, Concern, described
+from lora_core.settings._description import EVERY_UNET_FAMILY, Advice, Concern, all_but, described
+from lora_core.settings.concern_loss_flow import FlowSettings
 
 
-class LossSettings(Concern):
-    """The noise that hides the pictures, and how mistakes are weighed."""
+class NoiseSettings(Concern):
+    """Noise and weights of mistakes."""
 
     noise_offset: float | None = described(
         None,
@@ -23,6 +24,7 @@ class LossSettings(Concern):
         lower="The noise is changed less. At 0 it is plain noise.",
         ge=0,
         advice=Advice(0, 0.15, "Published recipes use 0.03 to 0.05. Above 0.1, pictures can get harsh."),
+        families=EVERY_UNET_FAMILY,
     )
     noise_offset_random_strength: bool = described(
         False,
@@ -32,6 +34,7 @@ class LossSettings(Concern):
         higher="Each use of a picture draws its own offset, from 0 up to your value.",
         lower="Each use of a picture has the same offset, which is your value.",
         level="expert",
+        families=EVERY_UNET_FAMILY,
     )
     adaptive_noise_scale: float | None = described(
         None,
@@ -41,6 +44,7 @@ class LossSettings(Concern):
         higher="Very bright and very dark pictures get a larger offset than others.",
         lower="Very bright and very dark pictures get less on top. Below 0 they get less than others.",
         level="expert",
+        families=EVERY_UNET_FAMILY,
     )
     multires_noise_iterations: int | None = described(
         None,
@@ -56,6 +60,7 @@ class LossSettings(Concern):
         ge=1,
         le=100,
         advice=Advice(1, 10, "Published recipes use 5 or 6."),
+        families=EVERY_UNET_FAMILY,
     )
     multires_noise_discount: float = described(
         0.3,
@@ -69,6 +74,7 @@ class LossSettings(Concern):
         ge=0,
         le=1,
         advice=Advice(0.1, 0.4, "Published recipes use 0.25 to 0.3."),
+        families=EVERY_UNET_FAMILY,
     )
     ip_noise_gamma: float | None = described(
         None,
@@ -81,6 +87,7 @@ class LossSettings(Concern):
         level="expert",
         ge=0,
         advice=Advice(0, 0.2, "Published recipes use 0.05. The paper behind it uses 0.1."),
+        families=all_but("sd3"),
     )
     ip_noise_gamma_random_strength: bool = described(
         False,
@@ -90,6 +97,7 @@ class LossSettings(Concern):
         higher="Each use of a picture draws its own strength, from 0 up to your value.",
         lower="Each use of a picture has the same strength, which is your value.",
         level="expert",
+        families=all_but("sd3"),
     )
     min_timestep: int | None = described(
         None,
@@ -102,6 +110,7 @@ class LossSettings(Concern):
         level="expert",
         ge=0,
         le=999,
+        families=(*EVERY_UNET_FAMILY, "sd3"),
     )
     max_timestep: int | None = described(
         None,
@@ -114,6 +123,7 @@ class LossSettings(Concern):
         level="expert",
         ge=1,
         le=1000,
+        families=(*EVERY_UNET_FAMILY, "sd3"),
     )
     loss_type: Literal["l2", "l1", "huber", "smooth_l1"] = described(
         "l2",
@@ -158,6 +168,7 @@ class LossSettings(Concern):
         lower="More steps are weighed down. Fine detail counts less beside large forms.",
         gt=0,
         advice=Advice(1, 20, "5 is the value of the paper and of most recipes. Some use 8."),
+        families=EVERY_UNET_FAMILY,
     )
     debiased_estimation_loss: bool = described(
         False,
@@ -167,6 +178,7 @@ class LossSettings(Concern):
         higher="Steps with much noise count more. Large forms and colors are learned more.",
         lower="All steps count the same, unless another setting weighs them.",
         level="expert",
+        families=EVERY_UNET_FAMILY,
     )
     scale_v_pred_loss_like_noise_pred: bool = described(
         False,
@@ -176,6 +188,7 @@ class LossSettings(Concern):
         higher="Steps with much noise count less, as they do in a noise model.",
         lower="Mistakes of a v model count as they are.",
         level="expert",
+        families=EVERY_UNET_FAMILY,
     )
     v_pred_like_loss: float | None = described(
         None,
@@ -186,4 +199,9 @@ class LossSettings(Concern):
         lower="Steps with much noise count less. The normal mistake then counts most.",
         level="expert",
         gt=0,
+        families=EVERY_UNET_FAMILY,
     )
+
+
+class LossSettings(FlowSettings, NoiseSettings):
+    """The noise that hides the pictures, and how mistakes are weighed."""

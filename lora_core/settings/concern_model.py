@@ -4,11 +4,12 @@ Covered: types, hard limits, starting values and help. Not covered: what goes wi
 `lora_core.planning`) and what files look like (see `files.py`).
 """
 
-from lora_core.settings._description import Concern, PathValue, described
+from lora_core.settings._description import EVERY_UNET_FAMILY, Concern, PathValue, all_but, described
+from lora_core.settings.concern_model_parts import PartSettings
 
 
-class ModelSettings(Concern):
-    """The frozen model that the LoRA is trained on."""
+class BaseSettings(Concern):
+    """The base model itself."""
 
     pretrained_model_name_or_path: PathValue = described(
         ...,
@@ -26,6 +27,7 @@ class ModelSettings(Concern):
         why="Name one if the base model has none, or if its pictures come out pale or broken.",
         level="expert",
         part="target",
+        families=all_but("flux1", "chroma", "lumina"),
     )
     no_half_vae: bool = described(
         True,  # sd-scripts: off, at which SDXL's own VAE gives no numbers in fp16
@@ -47,6 +49,7 @@ class ModelSettings(Concern):
         lower="The LoRA is trained to guess the noise, unless the base model itself says v.",
         level="expert",
         part="target",
+        families=EVERY_UNET_FAMILY,
     )
     zero_terminal_snr: bool = described(
         False,
@@ -59,6 +62,7 @@ class ModelSettings(Concern):
         "none.",
         level="expert",
         part="target",
+        families=EVERY_UNET_FAMILY,
     )
     tokenizer_cache_dir: PathValue | None = described(
         None,
@@ -69,3 +73,7 @@ class ModelSettings(Concern):
         level="expert",
         part="target",
     )
+
+
+class ModelSettings(PartSettings, BaseSettings):
+    """The frozen model that the LoRA is trained on."""

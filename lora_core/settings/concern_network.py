@@ -7,6 +7,7 @@ goes with what (see `lora_core.planning`) and what files look like (see `files.p
 
 from lora_core.settings._description import (
     BUILT_IN,
+    EVERY_UNET_FAMILY,
     Advice,
     Concern,
     NumbersValue,
@@ -16,6 +17,7 @@ from lora_core.settings._description import (
 )
 from lora_core.settings._owners import LYCORIS, NETWORKS, PLAIN, WITH_CONVOLUTIONS, WITH_DROPOUTS
 from lora_core.settings.concern_network_blocks import BlockSettings
+from lora_core.settings.concern_network_families import FamilyNetworkSettings
 from lora_core.settings.concern_network_lycoris import LycorisSettings
 
 __all__ = ["LYCORIS", "NetworkSettings"]
@@ -69,6 +71,7 @@ class PlainNetwork(Concern):
         ge=1,
         le=4096,
         advice=Advice(1, 64, "It is mostly the same as the rank, or less."),
+        families=EVERY_UNET_FAMILY,
     )
     conv_alpha: float | None = described(
         None,  # sd-scripts: 1 when conv_dim is set
@@ -81,6 +84,7 @@ class PlainNetwork(Concern):
         only={"network_module": WITH_CONVOLUTIONS},
         place="network_args",
         gt=0,
+        families=EVERY_UNET_FAMILY,
     )
     network_train_unet_only: bool = described(
         True,  # sd-scripts: off
@@ -182,5 +186,5 @@ class PlainNetwork(Concern):
     )
 
 
-class NetworkSettings(LycorisSettings, BlockSettings, PlainNetwork):
+class NetworkSettings(FamilyNetworkSettings, LycorisSettings, BlockSettings, PlainNetwork):
     """The LoRA itself: how large it is and which layers it changes."""

@@ -5,7 +5,7 @@ Covered: types, hard limits, starting values and help. Not covered: how the list
 """
 
 from lora_core.settings._description import SD_SCRIPTS, Advice, Concern, described
-from lora_core.settings._owners import DYLORA, LYCORIS, PLAIN, WITH_BLOCKS
+from lora_core.settings._owners import DYLORA, WITH_BLOCKS, WITH_LORA_PLUS
 
 
 class BlockSettings(Concern):
@@ -115,7 +115,7 @@ class BlockSettings(Concern):
         level="expert",
         place="network_args",
         engines=(SD_SCRIPTS,),
-        only={"network_module": (PLAIN, DYLORA, LYCORIS)},
+        only={"network_module": WITH_LORA_PLUS},
         gt=0,
         advice=Advice(1, 32, "The paper of LoRA+ names 16."),
     )
@@ -130,7 +130,7 @@ class BlockSettings(Concern):
         level="expert",
         place="network_args",
         engines=(SD_SCRIPTS,),
-        only={"network_module": (PLAIN, DYLORA, LYCORIS)},
+        only={"network_module": WITH_LORA_PLUS},
         gt=0,
     )
     loraplus_text_encoder_lr_ratio: float | None = described(
@@ -144,6 +144,6 @@ class BlockSettings(Concern):
         level="expert",
         place="network_args",
         engines=(SD_SCRIPTS,),
-        only={"network_module": (PLAIN, DYLORA, LYCORIS)},
+        only={"network_module": WITH_LORA_PLUS},
         gt=0,
     )

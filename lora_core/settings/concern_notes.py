@@ -73,3 +73,18 @@ class NotesSettings(Concern):
         why="Fill it in if you build on the work of others.",
         **_NOTE,
     )
+    metadata_preprocessor: str | None = described(
+        None,
+        label="Way images were prepared",
+        what="How images were prepared, as a note. It stands in the file for all to read.",
+        why="Leave it empty, unless a program asks for it.",
+        **_NOTE,
+    )
+    metadata_is_negative_embedding: str | None = described(
+        None,
+        label="Mark of a negative embedding",
+        what="The note `true` says that the file belongs in the negative prompt. It is made for other files "
+        "than LoRAs.",
+        why="Leave it empty.",
+        **_NOTE,
+    )

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 from lora_core.settings._description import (
+    EVERY_UNET_FAMILY,
+    SD_SCRIPTS,
     Advice,
     Concern,
     PathValue,
     TextsValue,
     described,
 )
+from lora_core.settings.concern_output_hub import HubSettings
 
 
-class SavingSettings(Concern):
-    """LoRA files and states that a run leaves on disk."""
+class FileSettings(Concern):
+    """Saves on the machine."""
 
     output_name: str = described(
         "lora",
@@ -119,6 +122,10 @@ class SavingSettings(Concern):
     )
 
 
+class SavingSettings(HubSettings, FileSettings):
+    """LoRA files and states that a run leaves on disk."""
+
+
 class SamplingSettings(Concern):
     """Pictures that are drawn while the run goes on."""
 
@@ -169,7 +176,23 @@ class SamplingSettings(Concern):
         "learned.",
         why="Leave it as it is, or take the one that you use for your own pictures.",
         level="expert",
+        families=EVERY_UNET_FAMILY,
     )  # fmt: skip
+    sample_batch_size: int | None = described(
+        None,
+        label="Samples drawn at once",
+        what="How many samples of the same size Lumina draws at once. If it is empty, it is as many as "
+        "there are "
+        "images in a batch.",
+        why="Lower it if memory runs out while samples are drawn.",
+        higher="Samples are drawn sooner. This needs more GPU memory.",
+        lower="This needs less GPU memory. At 1 they are drawn one by one.",
+        unit="images",
+        level="expert",
+        engines=(SD_SCRIPTS,),
+        families=("lumina",),
+        ge=1,
+    )
 
 
 class ValidationSettings(Concern):

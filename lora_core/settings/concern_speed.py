@@ -7,13 +7,15 @@ carries them is the same run.
 
 from typing import Any, Final, Literal
 
-from lora_core.settings._description import SD_SCRIPTS, Advice, Concern, described
+from lora_core.settings._description import EVERY_UNET_FAMILY, SD_SCRIPTS, Advice, Concern, all_but, described
+from lora_core.settings.concern_speed_families import FamilySpeedSettings
+from lora_core.settings.concern_speed_machines import MachineSettings
 
 _ONE: Final[dict[str, Any]] = {"engines": (SD_SCRIPTS,), "level": "expert"}
 
 
-class SpeedSettings(Concern):
-    """Speed and memory of sd-scripts."""
+class CommonSpeedSettings(Concern):
+    """Speed and memory of all families."""
 
     full_fp16: bool = described(
         False,
@@ -41,6 +43,7 @@ class SpeedSettings(Concern):
         higher="Less memory is used, and very fine detail may suffer.",
         lower="The image part is kept as the precision says.",
         **_ONE,
+        families=all_but("hunyuan-image", "anima"),
     )
     sdpa: bool = described(
         True,  # sd-scripts: off, at which steps take longer and need more memory
@@ -50,6 +53,7 @@ class SpeedSettings(Concern):
         higher="Steps are faster and need less memory.",
         lower="Steps are slower and need more memory.",
         **_ONE,
+        families=EVERY_UNET_FAMILY,
     )
     xformers: bool = described(
         False,
@@ -59,6 +63,7 @@ class SpeedSettings(Concern):
         higher="Xformers is used in place of torch.",
         lower="Xformers is not needed.",
         **_ONE,
+        families=(*EVERY_UNET_FAMILY, "hunyuan-image", "anima"),
     )
     mem_eff_attn: bool = described(
         False,
@@ -68,6 +73,7 @@ class SpeedSettings(Concern):
         higher="Less memory is used, and steps are slower.",
         lower="One of the other two is used.",
         **_ONE,
+        families=EVERY_UNET_FAMILY,
     )
     max_data_loader_n_workers: int = described(
         2,  # sd-scripts: 8, which many machines have no memory for
@@ -125,7 +131,7 @@ class SpeedSettings(Concern):
         higher="Loading can be faster, and needs more memory for a while.",
         lower="The file is read piece by piece.",
         **_ONE,
-        families=("sdxl",),
+        families=("sdxl", "sd3", "flux1", "chroma", "lumina", "hunyuan-image"),
     )
     dynamo_backend: Literal["eager", "aot_eager", "inductor", "cudagraphs", "onnxrt", "ipex", "tvm"] = (
         described(
@@ -137,3 +143,7 @@ class SpeedSettings(Concern):
             only={"torch_compile": (True,)},
         )
     )
+
+
+class SpeedSettings(MachineSettings, FamilySpeedSettings, CommonSpeedSettings):
+    """Speed and memory of sd-scripts."""

@@ -35,6 +35,7 @@ class FolderSettings(Concern):
         level="basic",
         place="subset",
         part="target",
+        argument="dataset_repeats",
         ge=1,
         advice=Advice(1, 100, "More repeats make an epoch longer, and give fewer saves to choose from."),
     )

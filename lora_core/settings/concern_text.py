@@ -6,11 +6,12 @@ Covered: types, hard limits, starting values and help. Not covered: what caption
 
 from typing import Literal
 
-from lora_core.settings._description import Advice, Concern, described
+from lora_core.settings._description import EVERY_UNET_FAMILY, Advice, Concern, all_but, described
+from lora_core.settings.concern_text_families import FamilyTextSettings
 
 
-class TextSettings(Concern):
-    """How a caption becomes numbers."""
+class CaptionSettings(Concern):
+    """How captions are read."""
 
     clip_skip: int | None = described(
         None,
@@ -21,7 +22,7 @@ class TextSettings(Concern):
         higher="What the text encoder says is taken earlier. Its last layers are not used.",
         lower="More layers of the text encoder are used. At 1 all of them are.",
         unit="layers from the end",
-        families=("sd15",),
+        families=("sd15", "sd2"),
         ge=1,
         le=12,
         advice=Advice(1, 2, "Models for photos are made for 1, and models for anime for 2."),
@@ -35,6 +36,7 @@ class TextSettings(Concern):
         higher="More of a long caption is read. Each step takes a bit more time.",
         lower="Less of a long caption is read. Each step takes a bit less time.",
         unit="tokens",
+        families=EVERY_UNET_FAMILY,
     )
     weighted_captions: bool = described(
         False,
@@ -44,6 +46,7 @@ class TextSettings(Concern):
         higher="Such brackets change how much a word counts.",
         lower="Brackets are read as plain text.",
         level="expert",
+        families=EVERY_UNET_FAMILY,
     )
     cache_text_encoder_outputs: bool = described(
         False,
@@ -53,6 +56,7 @@ class TextSettings(Concern):
         why="Turn it on to save GPU memory, above all with SDXL.",
         higher="The run needs less GPU memory and each step is faster. Captions stay the same all the time.",
         lower="Captions are read at each step. They may change, and the text encoder may learn.",
+        families=all_but("sd2"),
     )
     cache_text_encoder_outputs_to_disk: bool = described(
         False,
@@ -62,4 +66,9 @@ class TextSettings(Concern):
         higher="The next run starts sooner. The files take some space on the disk.",
         lower="Nothing is kept on disk. Each run reads all captions again.",
         level="expert",
+        families=all_but("sd2"),
     )
+
+
+class TextSettings(FamilyTextSettings, CaptionSettings):
+    """How a caption becomes numbers."""

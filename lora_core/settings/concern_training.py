@@ -9,7 +9,7 @@ own defaults are noted where they would spoil a run, and are therefore always wr
 
 from typing import Literal
 
-from lora_core.settings._description import Advice, Concern, described
+from lora_core.settings._description import Advice, Concern, all_but, described
 
 
 class BatchSettings(Concern):
@@ -118,6 +118,7 @@ class PrecisionSettings(Concern):
         higher="The base model takes half the GPU memory. Very fine detail may suffer.",
         lower="The base model keeps all its detail. It takes more GPU memory.",
         level="expert",
+        families=all_but("hunyuan-image", "anima"),
     )
     torch_compile: bool = described(
         False,

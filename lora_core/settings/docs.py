@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lora_core.settings import known
-from lora_core.settings._description import SD_SCRIPTS, Setting
+from lora_core.settings._description import EVERY_FAMILY, SD_SCRIPTS, Setting
 from lora_core.settings._values import limits
 from lora_core.settings.glossary import TERMS
 from lora_core.settings.in_words import direction_words, plain_number
@@ -44,8 +44,12 @@ A run is described by two files in the form of sd-scripts: `config.toml` and `da
 - Where files and logs go is for the app to decide. These keys are read over with a note: {decided}.
 - These keys change speed or memory and not the result. The built-in engine reads over them with a note:
   {harmless}.
-- Any other key of sd-scripts (commit {commit}) is kept in the file. An engine that lacks it refuses the run
-  and names the key, so nothing is left out in silence.
+- These keys are old ways to set another one, and are read as that: {old}.
+- sd-scripts takes these keys and never looks at them for a LoRA. They are kept in the file, and named before
+  a run: {idle}.
+- What its LoRA scripts (commit {commit}) take beside these is described below. An engine that lacks a setting
+  refuses the run and names the key, so nothing is left out in silence.
+- The column of engines also names the families of base models that use a setting, where not all do.
 - `sample_prompts` may also be a list of texts. A run then gets them as a file, as sd-scripts needs it.
 - Files are read with the reader of sd-scripts and with a strict one. A file that the two would read
   differently is refused.
@@ -63,6 +67,8 @@ def page() -> str:
     intro = _INTRO.format(
         decided=_keys(known.APP_DECIDES),
         harmless=_keys(known.CHANGES_NO_RESULT),
+        old=", ".join(f"`{old}` (`{key}`)" for old, (key, _) in sorted(known.SAID_BY.items())),
+        idle=_keys(known.DOES_NOTHING),
         commit=known.engine_commit()[:7],
     )
     parts = [intro]
@@ -92,11 +98,21 @@ def _row(s: Setting) -> str:
         _values(s),
         _default(s),
         _in_presets(s),
-        "<br>".join(_engine(s, engine) for engine in s.engines),
+        "<br>".join(_engine(s, engine) for engine in s.engines) + _for_families(s),
         f"{s.what} {s.why}{advice}{_acts_only(s)}",
         _directions(s),
     ]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _for_families(s: Setting) -> str:
+    """The families that use it, where not all do; what is shorter to say."""
+    without = [family for family in EVERY_FAMILY if family not in s.families]
+    if not without:
+        return ""
+    if len(without) < len(s.families):
+        return f"<br>not for {', '.join(without)}"
+    return f"<br>for {', '.join(s.families)}"
 
 
 def _acts_only(s: Setting) -> str:

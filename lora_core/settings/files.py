@@ -8,16 +8,19 @@ back; whether an engine can do them is for `unsupported` to say.
 Not covered: files of other tools. Whether the settings fit each other: see `lora_core.planning`.
 
 What is absent takes the starting value of this app, not that of sd-scripts (whose learning rate
-of 2e-6 learns nothing); every value is therefore always written.
+of 2e-6 learns nothing); every value is therefore always written, but for what sd-scripts alone takes and
+begins with too.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from lora_core.errors import SettingsError
 from lora_core.settings import known
+from lora_core.settings._description import SD_SCRIPTS
 from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._read import ConfigValues, Reading, read_config, read_dataset
 from lora_core.settings._toml import parse, read_text, write_lines, write_value
@@ -118,8 +121,7 @@ def _read(
 
 def _own_starting_values(values: ConfigValues) -> list[str]:
     """A note on what is absent and would be something else in sd-scripts."""
-    # Text encoder outputs are cached by SDXL's script alone, which counts as another family there.
-    arguments = {**known.tables()["other_families"], **known.tables()["arguments"]}
+    arguments = known.tables()["arguments"]
     absent = [
         f"{s.key} = {write_value(s.default)} (sd-scripts: {_or_unset(arguments[s.key][1])})"
         for s in catalogue()
@@ -148,7 +150,11 @@ def dump_config(run: RunConfig) -> str:
     for placed in placed_values(run):
         s, value = placed.setting, placed.value
         # An argument that does nothing here and was set all the same is kept: nothing of a file is lost.
-        if s.place == "argument" and value is not None and (value != s.default or acts(s, value_of)):
+        if (
+            s.place == "argument"
+            and value is not None
+            and (value != s.default or (acts(s, value_of) and s.key not in _without_saying()))
+        ):
             groups.setdefault(s.concern, {})[s.key] = value
     rest = {key: value for key, value in run.other.items() if key not in LISTS}
     for name, concern in zip(LISTS, ("network", "optimizer", "schedule"), strict=True):
@@ -166,14 +172,27 @@ def dump_config(run: RunConfig) -> str:
     return "\n".join([_HEADER, *parts])
 
 
+@cache
+def _without_saying() -> frozenset[str]:
+    """What sd-scripts alone takes, and begins with as this app does."""
+    starts = known.tables()["arguments"]
+    return frozenset(
+        s.key
+        for s in catalogue()
+        if s.engines == (SD_SCRIPTS,) and s.default == starts.get(s.argument or s.key, ("", None))[1]
+    )
+
+
 def dump_dataset(run: RunConfig) -> str:
     """`dataset.toml`: one `[[datasets]]` with its `[[datasets.subsets]]` after the other."""
+    silent = {s.key: s.default for s in catalogue() if s.place == "subset" and s.key in _without_saying()}
     blocks = []
     for dataset in run.dataset.datasets:
         fields = {k: getattr(dataset, k) for k in type(dataset).model_fields if k not in {"subsets", "other"}}
         blocks.append("\n".join(["[[datasets]]", *write_lines({**fields, **dataset.other})]) + "\n")
         for subset in dataset.subsets:
             fields = {k: getattr(subset, k) for k in type(subset).model_fields if k != "other"}
+            fields = {k: v for k, v in fields.items() if k not in silent or v != silent[k]}
             if subset.conditioning_data_dir is not None:
                 # sd-scripts knows no such key beside a folder of masks, not even with its starting value.
                 fields = {k: v for k, v in fields.items() if k not in _NOT_BESIDE_MASKS or v}

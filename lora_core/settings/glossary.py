@@ -56,6 +56,27 @@ _MODELS: Final = {
     "diffusers": "A package that runs and trains image models. The built-in trainer is made with it.",
 }
 
+_NEWER_MODELS: Final = {
+    "SD 2.x": "An older kind of base model, made after SD 1.5. Few people use it today.",
+    "SD3": "A newer kind of base model. It reads captions with CLIP-L, CLIP-G and T5.",
+    "FLUX": "A large kind of base model. It reads captions with CLIP-L and T5.",
+    "Chroma": "A base model made from FLUX. It reads captions with T5 alone.",
+    "Lumina": "A kind of base model. It reads captions with a small model for text, Gemma 2.",
+    "HunyuanImage": "A large kind of base model. It can also write words into a picture.",
+    "Anima": "A kind of base model. It reads captions with a small model for text, Qwen 3.",
+    "CLIP-L": "A small text encoder of many base models. CLIP-G is a larger one of its kind.",
+    "T5": "A large text encoder of newer base models.",
+    "autoencoder": "Another name for the VAE, used for FLUX.",
+    "attention": "The layers of a model that find out which parts of a picture or a text belong together.",
+    "MLP": "Plain layers of a model that work on each part of a picture or a text on its own.",
+    "modulation": "Layers that tell a block how much noise is left.",
+    "refiner": "A few blocks of Lumina that make the noise or the text ready for the others.",
+    "guidance": "How closely a model follows the prompt.",
+    "GGPO": "A way to add noise to the weights of a LoRA while it learns.",
+    "DeepSpeed": "A package that spreads a run over several cards, or over other memory.",
+    "Hugging Face": "A place on the net where people share models.",
+}
+
 _NETWORKS: Final = {
     "rank": "How many inner numbers a LoRA has for each layer. A higher rank holds more and makes a larger "
     "file.",
@@ -145,11 +166,15 @@ _IMAGES: Final = {
     "wildcard": "A place in a caption where one of some words is picked at each use.",
 }
 
-TERMS: Final[Mapping[str, str]] = MappingProxyType({**_MODELS, **_NETWORKS, **_LEARNING, **_IMAGES})
+TERMS: Final[Mapping[str, str]] = MappingProxyType(
+    {**_MODELS, **_NEWER_MODELS, **_NETWORKS, **_LEARNING, **_IMAGES}
+)
 """Each term and its meaning."""
 
 _ALSO: Final[Mapping[str, tuple[str, ...]]] = {
     "SD 1.5": ("SD 1.x",),
+    "SD 2.x": ("Stable Diffusion 2",),
+    "CLIP-L": ("CLIP-G",),
     "v-prediction": ("v prediction", "v model", "v-pred", "predicts v", "guess v"),
     "zero terminal SNR": ("zero-terminal SNR",),
     "U-Net": ("UNet", "image part", "part that draws"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lora_core.errors import Problem
-from lora_core.settings import _owners
+from lora_core.settings import _owners, known
 from lora_core.settings._description import Setting
 from lora_core.settings._owners import ANY_OTHER, LISTS, ValueOf, acts
 from lora_core.settings.run import RunConfig, catalogue, placed_values, setting, value_in
@@ -327,12 +327,19 @@ def idle(run: RunConfig) -> list[Problem]:
     for place in LISTS:
         for item in run.other.get(place, ()):
             problems += _not_its_own(place, item, value_of)
+    kept = [run.other, *(dataset.other for dataset in run.dataset.datasets)]
+    problems += [_never_used(key) for other in kept for key in other if key in known.DOES_NOTHING]
     return list(dict.fromkeys(problems))
 
 
 _OTHER_KIND: Final[Mapping[str, Mapping[str, Any]]] = {"dora_wd": {"network_module": "lycoris.kohya"}}
 """Settings that ask for another kind of file, with the choice that gives it. Who asks for DoRA must not
 get a plain LoRA with a remark."""
+
+
+def _never_used(key: str) -> Problem:
+    what = f"It does nothing. {known.DOES_NOTHING[key]}"
+    return Problem(setting=key, what=what, fix=f"Leave {key} out.", severity="advice")
 
 
 def _nothing_here(s: Setting, value_of: ValueOf) -> Problem:

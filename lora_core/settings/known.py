@@ -1,7 +1,8 @@
 """What sd-scripts takes besides the settings described here, and what to say about a name.
 
-Covered: the engine's own list of arguments (data, read from its parsers), which of them the app
-decides itself, which change nothing in a result, and the nearest known name for a slip of the pen.
+Covered: the engine's own list of arguments by script (data, read from its parsers), which of them the app
+decides itself, which do nothing, which another one says, which change nothing in a result, and the nearest
+known name for a slip of the pen. With the descriptions, these are all that its LoRA scripts take.
 Not covered: descriptions (see the `concern_*` modules); nothing here repeats them.
 """
 
@@ -13,7 +14,20 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 DATA_FILE: Final = Path(__file__).with_name("sd_scripts_arguments.json")
-Table = Literal["arguments", "other_families", "dataset", "subset"]
+Table = Literal["arguments", "dataset", "subset"]
+
+SCRIPTS: Final[Mapping[str, str]] = {
+    "sd15": "train_network",
+    "sd2": "train_network",
+    "sdxl": "sdxl_train_network",
+    "sd3": "sd3_train_network",
+    "flux1": "flux_train_network",
+    "chroma": "flux_train_network",
+    "lumina": "lumina_train_network",
+    "hunyuan-image": "hunyuan_image_train_network",
+    "anima": "anima_train_network",
+}
+"""Each family with the script of sd-scripts that trains a LoRA for it."""
 
 APP_DECIDES: Final[Mapping[str, str]] = {
     "output_dir": "the app keeps the files of a run in the folder of its job",
@@ -35,11 +49,42 @@ APP_DECIDES: Final[Mapping[str, str]] = {
     "train_data_dir": "the dataset file names the images",
     "reg_data_dir": "the dataset file names the images",
     "in_json": "the dataset file names the images",
+    "dataset_class": "the dataset file names the images, and no code of others is run",
+    "huggingface_token": "the app keeps no keys in files, and a machine can be logged in",
+    "resume_from_huggingface": "the app goes on from the states in the folder of a run",
 }
 """Arguments that a hand-written file may hold and the app sets itself, with what it does instead."""
 
+_DOES_NOT_WORK: Final = "sd-scripts itself says that it does not work."
+_WHOLE_MODELS: Final = "sd-scripts uses it for training whole models, and not for a LoRA."
+DOES_NOTHING: Final[Mapping[str, str]] = {
+    "save_clip": _DOES_NOT_WORK,
+    "save_t5xxl": _DOES_NOT_WORK,
+    "t5xxl_device": _DOES_NOT_WORK,
+    "t5xxl_dtype": _DOES_NOT_WORK,
+    "fused_backward_pass": _WHOLE_MODELS,
+    "self_attn_lr": _WHOLE_MODELS,
+    "cross_attn_lr": _WHOLE_MODELS,
+    "mlp_lr": _WHOLE_MODELS,
+    "mod_lr": _WHOLE_MODELS,
+    "llm_adapter_lr": _WHOLE_MODELS,
+    "llm_adapter_path": "sd-scripts takes the adapter from the file of the base model.",
+    "controlnet_model_name_or_path": "sd-scripts takes no such model into account for a LoRA.",
+    "network_multiplier": "sd-scripts trains every LoRA at full strength.",
+}
+"""What LoRA scripts take and never look at, with the reason. Where only some families do so, the description
+of a setting says which they are."""
+
+SAID_BY: Final[Mapping[str, tuple[str, Any]]] = {
+    "use_8bit_adam": ("optimizer_type", "AdamW8bit"),
+    "use_lion_optimizer": ("optimizer_type", "Lion"),
+    "split_mode": ("blocks_to_swap", 18),
+    "caption_extention": ("caption_extension", None),
+}
+"""Old switches, with the setting that says the same today and its value; None for the value that is given."""
+
 CHANGES_NO_RESULT: Final = frozenset({
-    "cache_info", "dataset_repeats", "ddp_gradient_as_bucket_view", "ddp_static_graph", "ddp_timeout",
+    "async_upload", "cache_info", "ddp_gradient_as_bucket_view", "ddp_static_graph", "ddp_timeout",
     "disable_mmap_load_safetensors", "dynamo_backend", "highvram", "lowram", "max_data_loader_n_workers",
     "mem_eff_attn", "persistent_data_loader_workers", "sdpa", "skip_cache_check", "xformers",
 })  # fmt: skip
@@ -83,8 +128,29 @@ _WORDS: Final[Mapping[str, str]] = {
 def tables() -> Mapping[Table, Mapping[str, tuple[str, Any]]]:
     """Each list of the engine: name -> (type, default)."""
     data = json.loads(DATA_FILE.read_text("utf-8"))
-    names: tuple[Table, ...] = ("arguments", "other_families", "dataset", "subset")
-    return {name: {key: (kind, default) for key, (kind, default) in data[name].items()} for name in names}
+    # Where scripts begin with different values, the last one stands here; `by_script` has them all.
+    everything = {key: entry for script in data["scripts"].values() for key, entry in script.items()}
+    lists: dict[Table, Any] = {
+        "arguments": {**everything, **data["arguments"]},
+        "dataset": data["dataset"],
+        "subset": data["subset"],
+    }
+    return {
+        name: {key: (kind, default) for key, (kind, default) in entries.items()}
+        for name, entries in lists.items()
+    }
+
+
+@cache
+def by_script() -> Mapping[str, Mapping[str, tuple[str, Any]]]:
+    """Each LoRA script of the engine: all that it takes, name -> (type, default)."""
+    data = json.loads(DATA_FILE.read_text("utf-8"))
+    some = {key for script in data["scripts"].values() for key in script}
+    common = {key: entry for key, entry in data["arguments"].items() if key not in some}
+    return {
+        script: {key: (kind, default) for key, (kind, default) in {**common, **own}.items()}
+        for script, own in data["scripts"].items()
+    }
 
 
 def engine_commit() -> str:

@@ -55,7 +55,7 @@ def _other_keys(run: RunConfig) -> Iterator[str]:
             # A described setting stands here only where it does nothing: see `ignored.idle`.
             here = {s.key for s in catalogue() if s.place == key}
             yield from (f"{key}: {name}" for name in names if name not in here)
-        elif not known.has_no_effect("arguments", key, value):
+        elif key not in known.DOES_NOTHING and not known.has_no_effect("arguments", key, value):
             yield key
     for dataset in run.dataset.datasets:
         yield from _acting("dataset", dataset.other)
@@ -64,7 +64,11 @@ def _other_keys(run: RunConfig) -> Iterator[str]:
 
 
 def _acting(table: known.Table, other: Mapping[str, Any]) -> Iterator[str]:
-    return (key for key, value in other.items() if not known.has_no_effect(table, key, value))
+    return (
+        key
+        for key, value in other.items()
+        if key not in known.DOES_NOTHING and not known.has_no_effect(table, key, value)
+    )
 
 
 def _missing(key: str, engine: str, mend: Mapping[str, Any] | None = None) -> Problem:

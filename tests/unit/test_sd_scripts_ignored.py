@@ -17,7 +17,7 @@ from lora_core.settings.ignored import schedule_free
 
 pytestmark = pytest.mark.sd_scripts
 
-BUILT_IN_NETWORKS = [owners.PLAIN, owners.LORA_FA, owners.DYLORA, owners.OFT]
+BUILT_IN_NETWORKS = [each for each in owners.NETWORKS if each != owners.LYCORIS]
 
 
 def source(path: str) -> str:
@@ -26,7 +26,8 @@ def source(path: str) -> str:
 
 def keys_of(module: str) -> set[str]:
     """The `network_args` that a network of sd-scripts reads."""
-    return set(re.findall(r'kwargs\.get\("(\w+)"', source(module.replace(".", "/") + ".py")))
+    body = source(module.replace(".", "/") + ".py")
+    return set(re.findall(r'^(?!\s*#).*kwargs\.get\("(\w+)"', body, re.MULTILINE))
 
 
 @pytest.mark.parametrize("module", BUILT_IN_NETWORKS)

@@ -103,7 +103,7 @@ def test_changes_count_in_place_of_the_files_and_may_fill_what_is_missing(tmp_pa
 def test_a_key_that_only_sd_scripts_has_is_kept_and_named_for_the_built_in_engine() -> None:
     text = (
         MODEL
-        + 'full_bf16 = true\noptimizer_args = ["d_coef=2"]\nnetwork_args = ["enable_conv=True"]\nv2 = true\n'
+        + 'full_bf16 = true\noptimizer_args = ["d_coef=2"]\nnetwork_args = ["verbose=True"]\nv2 = true\n'
     )
     run = loads_run(text, IMAGES + 'custom_attributes = {a = "b"}\n')
     again = loads_run(dump_config(run), dump_dataset(run))
@@ -111,7 +111,7 @@ def test_a_key_that_only_sd_scripts_has_is_kept_and_named_for_the_built_in_engin
     assert {problem.setting for problem in unsupported(again, BUILT_IN)} == {
         "full_bf16",
         "v2",
-        "network_args: enable_conv",
+        "network_args: verbose",
         "custom_attributes",
     }
     assert unsupported(again, "sd-scripts") == []

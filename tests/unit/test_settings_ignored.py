@@ -29,6 +29,7 @@ from lora_core.settings import (
     value_in,
     with_values,
 )
+from lora_core.settings import _owners as owners
 from lora_core.settings._toml import write_value
 from lora_core.settings.ignored import RULES
 
@@ -102,9 +103,10 @@ def test_what_is_not_owned_is_not_written(s: Setting) -> None:
 def test_what_stands_in_a_file_beside_a_stranger_is_kept_as_it_was(s: Setting) -> None:
     value = another_value(s)
     text = value if s.place == "network_args" else repr(value)
+    network = "networks.lora" if owners.OFT in s.only.get("network_module", ()) else owners.OFT
     chosen = {
         "optimizer_args": 'optimizer_type = "Rprop"\n',
-        "network_args": 'network_module = "networks.oft"\n',
+        "network_args": f'network_module = "{network}"\n',
     }
     items = [f"{s.key}={text}"]
     config = MODEL + chosen.get(s.place, "") + f"{s.place} = {write_value(items)}\n"

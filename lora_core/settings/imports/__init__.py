@@ -87,7 +87,7 @@ def recognised(table: Mapping[str, Any]) -> str | None:
 
 def _of_sd_scripts(table: Mapping[str, Any]) -> str | None:
     keys = table.keys()
-    arguments = known.tables()["arguments"].keys() | known.tables()["other_families"].keys()
+    arguments = known.tables()["arguments"].keys()
     inner = {key for part in table.values() if isinstance(part, Mapping) for key in part}
     if _HOLLOW & keys and "optimizer_arguments" in keys:
         return "hollowstrawberry"

@@ -27,6 +27,7 @@ PATHS_OF_OTHERS: Final = {
 }
 _KEPT_WHOLE: Final = frozenset({"sd-scripts", "sd-scripts dataset"})
 """Formats that this app writes, too. A value that does nothing is named, and stays."""
+_KEPT_AS_IS: Final = _KEPT_WHOLE | {"preset"}
 _EXACT: Final = 2**53
 _MOST_GUESSES: Final = 50
 """Names for which another one is looked up; each costs some milliseconds."""
@@ -171,14 +172,31 @@ class Gathering:
             self.ignore(name, value, PATHS_OF_OTHERS[key])
         elif key in known.APP_DECIDES:
             self.ignore(name, value, f"Here it is otherwise: {known.APP_DECIDES[key]}.")
+        elif key in known.DOES_NOTHING:
+            self._of_no_use(name, key, value)
+        elif key in known.SAID_BY:
+            self._as_said_today(name, key, value, reason)
         elif key in known.CHANGES_NO_RESULT:
             self.ignore(name, value, "It changes speed or memory, not the result.")
         elif key in known.tables()["arguments"]:
             self._undescribed(name, key, value, reason)
-        elif key in known.tables()["other_families"]:
-            self.ignore(name, value, "It belongs to another family of models than this app trains now.")
         else:
             self.left(name, value)
+
+    def _of_no_use(self, name: str, key: str, value: Any) -> None:
+        """Name an argument that no training script looks at; in files of our own form it is kept."""
+        if self.form in _KEPT_AS_IS and not known.wrong_type("arguments", key, value):
+            self.other[key] = value
+        self.ignore(name, value, known.DOES_NOTHING[key])
+
+    def _as_said_today(self, name: str, old: str, value: Any, reason: str) -> None:
+        """Take an old switch as the setting that says the same."""
+        key, becomes = known.SAID_BY[old]
+        if not value:
+            self.ignore(name, value, "It is empty or off there, and does nothing.")
+        else:
+            becomes = value if becomes is None else becomes
+            self.take(name, key, becomes, reason=reason or f"It is an old way to set {key}.", was=value)
 
     def _undescribed(self, name: str, key: str, value: Any, reason: str) -> None:
         if isinstance(value, str) and known.tables()["arguments"][key][0] != "str":

@@ -40,7 +40,7 @@ OWN: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(("extra_accelerate_launch_args",), _STARTED),
     **dict.fromkeys(("model_list", "save_as_bool", "save_as", "file_path", "headless", "print_only"), _FORM),
-    **dict.fromkeys(("lowvram", "no_token_padding", "stop_text_encoder_training"), _GONE),
+    **dict.fromkeys(("dataset_repeats", "lowvram", "no_token_padding", "stop_text_encoder_training"), _GONE),
     **dict.fromkeys(
         ("stop_text_encoder_training_pct", "lr_scheduler_timescale_unit", "gradient_checkpointing_unet"),
         _GONE,
