@@ -97,7 +97,11 @@ def in_use(device: str) -> bool:
     """True when a process of any workspace has the device, or is about to."""
     if not device.startswith(_CARD):
         return False
-    return liveness.alive(lock_of(device)) or liveness.probe(_claim_of(device))
+    try:
+        return liveness.alive(lock_of(device)) or liveness.probe(_claim_of(device))
+    except OSError as error:
+        _log.warning("whether %s is in use could not be seen: %s", device, error)
+        return False
 
 
 def claim(device: str | None) -> liveness.Lock | None:
@@ -126,7 +130,10 @@ def claim(device: str | None) -> liveness.Lock | None:
 
 def taken(device: str) -> bool:
     """True when the process that is to use the device has its lock."""
-    return liveness.probe(lock_of(device))
+    try:
+        return liveness.probe(lock_of(device))
+    except OSError:
+        return False
 
 
 def take(job: Job, device: str | None, reporter: Reporter) -> liveness.Lock | None:
