@@ -93,8 +93,13 @@ class Runner:
         if buried:
             self._open_jobs()  # a failure of just now counts for what starts next
         self._give_claims_back(busy)
-        started = [self._start(one) for one in self._decide(waiting, busy) if one.starts]
-        _tell(watchers.busy, self.workspace, bool(busy) or any(started))
+        started = False
+        try:
+            for decision in self._decide(waiting, busy):
+                started |= decision.starts and self._start(decision)
+        except Exception:  # noqa: BLE001  what cannot be started must not end the supervision of what runs
+            _log.exception("nothing more could be started in this look")
+        _tell(watchers.busy, self.workspace, bool(busy) or started)
         return bool(waiting or busy)
 
     def _open_jobs(self) -> list[tuple[Job, Status | None]]:

@@ -65,7 +65,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def card_of(job: jobs.Job) -> str:
     """Wait until the work runs; returns the graphics card that its process sees."""
-    until(lambda: (job.folder / "began").exists())
+    until((job.folder / "began").exists)
     return (job.folder / "card").read_text()
 
 

@@ -197,9 +197,9 @@ class QueueMachine(RuleBasedStateMachine):
             order = [entry.job.id for entry in jobs.queue(self.ws)]
             assert order.index(job_id) == (0 if before.state == "paused" else len(order) - 1)
 
-    @rule(pick=PICK, target=PICK, to_end=st.booleans())
-    def reorder(self, pick: int, target: int, to_end: bool) -> None:
-        moved, before = self.some(pick), None if to_end else self.some(target)
+    @rule(pick=PICK, onto=PICK, to_end=st.booleans())
+    def reorder(self, pick: int, onto: int, to_end: bool) -> None:
+        moved, before = self.some(pick), None if to_end else self.some(onto)
         with contextlib.suppress(JobError):
             jobs.reorder(self.ws, moved, before=before)
             order = [entry.job.id for entry in jobs.queue(self.ws)]
