@@ -1,6 +1,7 @@
 """The queue with real processes: as many trainings as there are graphics cards, and none shared."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -131,3 +132,24 @@ def test_a_pause_lets_the_next_run_and_the_paused_one_comes_back_first(
     jobs.remove(ws, second.id)
     enough(ws, first)
     assert not (second.folder / "began").exists()
+
+
+def test_a_process_that_died_under_a_stopped_runner_is_no_living_job(
+    workspaces: Callable[..., Workspace],
+) -> None:
+    """Nobody waits for it, so it stays as a zombie with its id."""
+    ws = workspaces("ws", 1)
+    first = jobs.create(ws, "walk_device", "walk")
+    card_of(first)
+    owner = liveness.read_owner(spawn.runner_lock(ws))
+    pid = int((first.folder / "began").read_text().split()[0])
+    assert owner is not None
+    os.kill(owner.pid, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        assert jobs.status(ws, first.id).state == "lost"
+        assert not slots.in_use("cuda:0")
+    finally:
+        os.kill(owner.pid, signal.SIGCONT)
+    assert jobs.wait(ws, first.id, PATIENCE_S).state == "failed"
