@@ -324,3 +324,7 @@ def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: Wakeup) -
         if idle_since is not None and now - idle_since >= IDLE_S:
             return True
         wakeup.wait(min(POLL_S, IDLE_S))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
