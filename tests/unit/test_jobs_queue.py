@@ -211,6 +211,17 @@ def test_a_failure_of_other_work_or_a_resume_lets_the_queue_go_on(ws: Workspace)
     assert jobs.stopped_by(ws) is None
 
 
+def test_a_crash_that_a_look_finds_stops_the_queue_in_that_very_look(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.set_queue_rules(ws, jobs.QueueRules(stop_after_failure=True))
+    dead, waits = several(ws, 2)
+    put(ws, dead, "running", device="cpu")
+    monkeypatch.setattr(spawn, "start_worker", lambda *_arguments, **_rest: pytest.fail("it was started"))
+    runner.Runner(ws).look()
+    assert (of(ws, dead).state, of(ws, waits).state) == ("lost", "queued")
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"stop_after_failure": "yes", "dealt_with": 3}'])
 def test_rules_of_rubbish_are_the_defaults(ws: Workspace, content: str) -> None:
     (ws.root / "queue.json").write_text(content)

@@ -84,6 +84,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.ws = Workspace.open(self.folder / "ws")
         self.clock = _Clock()
         self.made: list[str] = []
+        self.broken: list[AssertionError] = []
         self.processes: dict[str, _Process] = {}
         self.patch = pytest.MonkeyPatch()
         for module in (control, runner, queue_module, look, settle, requests):
@@ -114,6 +115,13 @@ class QueueMachine(RuleBasedStateMachine):
     # --- what is watched -----------------------------------------------------------------------
 
     def watched_write(self, folder: Path, status: Status, **rest: Any) -> None:
+        try:
+            self.may_be_written(folder, status)
+        except AssertionError as error:
+            self.broken.append(error)  # the runner survives every error, so it would hide this one
+        write_status_as_it_is(folder, status, **rest)
+
+    def may_be_written(self, folder: Path, status: Status) -> None:
         before = read_status(folder)
         if before is None:
             assert status.state == "queued", f"began as {status.state}"
@@ -121,7 +129,6 @@ class QueueMachine(RuleBasedStateMachine):
             assert status.state in TABLE[before.state], f"{before.state} -> {status.state}"
             if status.state == "starting":
                 self.may_start(folder.name, before, status)
-        write_status_as_it_is(folder, status, **rest)
 
     def may_start(self, job_id: str, before: Status, status: Status) -> None:
         job = jobs.get(self.ws, job_id)
@@ -166,6 +173,8 @@ class QueueMachine(RuleBasedStateMachine):
     def first(self) -> None:
         self.create("train", hold=False, later_s=None)
         self.create("train", hold=False, later_s=None)
+        self.create("train", hold=False, later_s=None)
+        self.the_runner_looks(begins=True)
 
     @rule(
         kind=st.sampled_from(["train", "train", "import"]),
@@ -189,6 +198,7 @@ class QueueMachine(RuleBasedStateMachine):
             else:
                 getattr(jobs, what)(self.ws, job_id)
 
+    @precondition(lambda self: any(self.status(name).resumable for name in self.made))
     @rule(pick=PICK)
     def resume(self, pick: int) -> None:
         job_id = self.some(pick)
@@ -238,14 +248,17 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock.wall += by_s
         self.clock.steady += by_s
 
-    @rule()
-    def the_runner_looks(self) -> None:
+    @rule(begins=st.booleans())
+    def the_runner_looks(self, begins: bool) -> None:
         self.runner.look()
+        for pick in range(len(self.processes) if begins else 0):
+            self.a_process_begins(pick)
 
     @rule()
     def the_runner_is_replaced(self) -> None:
         self.runner = runner.Runner(self.ws)
 
+    @precondition(lambda self: self.process(0) is not None)
     @rule(pick=PICK)
     def a_process_begins(self, pick: int) -> None:
         process = self.process(pick)
@@ -259,6 +272,7 @@ class QueueMachine(RuleBasedStateMachine):
             process.lock = liveness.Lock.acquire(look.engine_lock(process.job.folder))
             write_status(process.job.folder, move(now, "running", updated=self.clock.wall))
 
+    @precondition(lambda self: any(requests.pending(one.job.folder) for one in self.processes.values()))
     @rule(pick=PICK)
     def a_process_answers_its_request(self, pick: int) -> None:
         process = self.process(pick)
@@ -275,6 +289,7 @@ class QueueMachine(RuleBasedStateMachine):
                     write_status(process.job.folder, status)
         process.end(0)
 
+    @precondition(lambda self: self.process(0) is not None)
     @rule(pick=PICK, how=st.sampled_from(["finished", "failed", "crash", "lingers"]))
     def a_process_ends(self, pick: int, how: str) -> None:
         process = self.process(pick)
@@ -290,6 +305,11 @@ class QueueMachine(RuleBasedStateMachine):
             process.end(-11 if how == "crash" else 0)
 
     # --- what always holds -------------------------------------------------------------------------
+
+    @invariant()
+    def every_change_was_allowed(self) -> None:
+        if self.broken:
+            raise self.broken[0]
 
     @invariant()
     def no_job_is_lost_and_no_device_is_shared(self) -> None:
@@ -322,6 +342,7 @@ class QueueMachine(RuleBasedStateMachine):
                 if process.code is None:
                     process.end(0)  # whether it wrote an end or not
             self.time_passes(100.0)
+        self.every_change_was_allowed()
         states = {name: self.status(name).state for name in self.made}
         assert not {state for state in states.values() if state in ACTIVE or state == "queued"}, states
         assert set(states.values()) <= set(STATES)
