@@ -26,7 +26,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from lora_core.errors import JobError, LoraError
-from lora_core.jobs import control, groups, liveness, look, requests, spawn
+from lora_core.jobs import control, groups, liveness, look, requests, spawn, watchers
 from lora_core.jobs.kinds import BESIDE, kind_of
 from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
 from lora_core.jobs.settle import settle
@@ -80,12 +80,15 @@ class Runner:
                     waiting.append((status.order, job))
                 elif self._supervise(job, status):
                     busy.append(job)
+                    if status is not None:
+                        watchers.looked(self.workspace, job, status)
             except Exception:  # noqa: BLE001  one odd job must not leave the others without supervision
                 _log.exception("job %s could not be supervised in this look", job.id)
                 busy.append(job)
         for _order, job in sorted(waiting, key=lambda entry: (entry[0], entry[1].id)):
             if self._slot_free(job, busy) and self._start(job):
                 busy.append(job)
+        watchers.busy(self.workspace, bool(busy))
         return bool(waiting or busy)
 
     def _open_jobs(self) -> list[tuple[Job, Status | None]]:
@@ -104,6 +107,7 @@ class Runner:
                 if written is not None:
                     self._settled[job_id] = written
                 self._watched.pop(job_id, None)
+                watchers.ended(self.workspace, job, status)
                 continue
             found.append((job, status))
         return found
