@@ -1,8 +1,8 @@
 """`python -m lora_core …`: every action of the pages as a command.
 
 Covered: demo, train, jobs, doctor, lora; text for people, `--json` for programs, exit codes; recipe,
-the queue and messages stand in cli_recipe.py, cli_queue.py and cli_notify.py. Each command is a thin call of the package that does the work.
-docs/commands.md says the same for users.
+the queue and messages stand in cli_recipe.py, cli_queue.py and cli_notify.py. Each command is a thin call of
+the package that does the work. docs/commands.md says the same for users.
 Not covered: the app (`python3 start.py`).
 """
 
