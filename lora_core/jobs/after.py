@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import addresses, choices, command, messages, pace, remarks, requests, sending
+from lora_core.jobs import addresses, choices, command, listing, messages, pace, remarks, requests, sending
 from lora_core.jobs.liveness import Lock
 from lora_core.jobs.messages import Message
 from lora_core.jobs.records import Job, Status, read_job, read_status
@@ -180,12 +180,10 @@ def _take_ladder(workspace: Workspace, job: Job, status: Status, record: _Record
 
 
 def _went_on(workspace: Workspace, job: Job) -> bool:
-    from lora_core.jobs import control
-
     now = read_status(job.folder)
     if now is not None and not now.ended:
         return True
-    return any(other.parent == job.id and other.id > job.id for other in control.jobs(workspace, limit=20))
+    return any(other.parent == job.id and other.id > job.id for other in listing.jobs(workspace, limit=20))
 
 
 # --- messages ---------------------------------------------------------------------------------------
@@ -229,12 +227,13 @@ def _tell_stall(workspace: Workspace, job: Job) -> None:
     known = values.get("stall")
     if isinstance(known, dict) and known.get("attempt") == stall.attempt:
         return
-    values["stall"] = told = {"attempt": stall.attempt, "at": time.time(), "messages": {}}
+    sent: dict[str, str] = {}
+    values["stall"] = {"attempt": stall.attempt, "at": time.time(), "messages": sent}
     write_json(job.folder / NAME, values)
     message = messages.stalled(job.name, status, pace.as_said(stall.quiet_s))
     for address, url in addresses.with_secrets(workspace):
         problem = sending.LOCKED if url is None else _send(url, message)
-        told["messages"][address.fingerprint] = problem or "sent"
+        sent[address.fingerprint] = problem or "sent"
         write_json(job.folder / NAME, values)
 
 

@@ -13,7 +13,7 @@ from lora_core.errors import JobError, LoraError, WorkspaceError
 from lora_core.jobs.records import Job, Status, read_job, read_status
 from lora_core.workspace import Workspace
 
-_known: dict[Path, tuple[int, Job]] = {}
+_known: dict[str, tuple[int, Job]] = {}
 
 Written = tuple[int, int]
 """Which file is there: two in one tick of the clock still differ by their number."""
@@ -28,14 +28,19 @@ def get(workspace: Workspace, job_id: str) -> Job:
     """
     if not job_id or Path(job_id).name != job_id or job_id.startswith("."):
         raise _no_job(job_id)
-    folder = workspace.jobs / job_id
+    return _known_or_read(str(workspace.jobs), job_id)
+
+
+def _known_or_read(jobs_folder: str, job_id: str) -> Job:
+    """As `get`, for a name that is one; plain strings, because a Path for each of thousands costs more."""
+    folder = f"{jobs_folder}{os.sep}{job_id}"
     try:
-        written = (folder / "job.json").stat().st_mtime_ns
+        written = os.stat(f"{folder}{os.sep}job.json").st_mtime_ns  # noqa: PTH116  see above
     except OSError as error:
         raise _no_job(job_id) from error
     cached = _known.get(folder)
     if cached is None or cached[0] != written:
-        cached = _known[folder] = (written, read_job(folder))
+        cached = _known[folder] = (written, read_job(Path(folder)))
     return cached[1]
 
 
@@ -53,11 +58,12 @@ def jobs(workspace: Workspace, *, kind: str | None = None, limit: int | None = N
     Ids sort by time, so only the records that are returned are opened, each once per process.
     """
     found: list[Job] = []
+    jobs_folder = str(workspace.jobs)
     for job_id in ids(workspace):
         if limit is not None and len(found) >= limit:
             break
         try:
-            job = get(workspace, job_id)
+            job = _known_or_read(jobs_folder, job_id)
         except (JobError, WorkspaceError):
             continue
         if kind is None or job.kind == kind:
@@ -79,14 +85,13 @@ class OpenJobs:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._folder = str(workspace.jobs)
         self._closed: dict[str, tuple[Written, int | None]] = {}
         self._busy = threading.Lock()  # several pages of one process look at once
-        self.closed_now: list[tuple[Job, Status]] = []
-        """Those that the last look found over for the first time."""
+        self.closed_now: list[tuple[str, Status]] = []
+        """Those that the last look found over for the first time, by id."""
 
-    def look(
-        self, still_there: Callable[[Job, Status], bool] = lambda _job, _status: False
-    ) -> list[tuple[Job, Status | None]]:
+    def look(self, still_there: Callable[[str], bool] = lambda _id: False) -> list[tuple[Job, Status | None]]:
         """Every job that is not over, oldest first, with what is on record; None for an unreadable status.
 
         `still_there` may say of a job that has ended that its process has not; it counts as open then.
@@ -99,26 +104,22 @@ class OpenJobs:
             found = (self._open(name, still_there) for name in reversed(names))
             return [entry for entry in found if entry is not None]
 
-    def _open(
-        self, job_id: str, still_there: Callable[[Job, Status], bool]
-    ) -> tuple[Job, Status | None] | None:
-        written = _written(f"{self._workspace.jobs}/{job_id}/status.json")
+    def _open(self, job_id: str, still_there: Callable[[str], bool]) -> tuple[Job, Status | None] | None:
+        written = _written(f"{self._folder}{os.sep}{job_id}{os.sep}status.json")
         closed = self._closed.get(job_id)
         if closed is not None and closed[0] == written:
             return None
-        try:
-            job = get(self._workspace, job_id)
-        except LoraError:
-            return None  # no job, or one of a newer version
-        status = read_status(job.folder)
-        if status is None or not status.ended or still_there(job, status):
-            self._closed.pop(job_id, None)
-            return job, status
-        if written is not None:
+        status = read_status(Path(self._folder, job_id))
+        if status is not None and status.ended and written is not None and not still_there(job_id):
             failed = status.attempt if status.state in {"failed", "lost"} else None
             self._closed[job_id] = (written, failed)
-        self.closed_now.append((job, status))
-        return None
+            self.closed_now.append((job_id, status))
+            return None
+        self._closed.pop(job_id, None)
+        try:
+            return _known_or_read(self._folder, job_id), status
+        except LoraError:
+            return None  # no job, or one of a newer version
 
     def failures(self) -> dict[str, int]:
         """Of the jobs that are over, those that failed or were lost, with the number of the attempt."""

@@ -23,7 +23,7 @@ from lora_core.errors import LoraError
 from lora_core.jobs import groups, liveness, look, requests, slots, spawn, watchers
 from lora_core.jobs.dispatch import Busy, Decision, decide, needs_device, waits_by_itself
 from lora_core.jobs.kinds import kind_of
-from lora_core.jobs.listing import OpenJobs
+from lora_core.jobs.listing import OpenJobs, get
 from lora_core.jobs.queue import failed_name
 from lora_core.jobs.records import End, Job, Status, changing, move, read_status, write_status
 from lora_core.jobs.settle import settle
@@ -93,14 +93,23 @@ class Runner:
         if buried:
             self._open_jobs()  # a failure of just now counts for what starts next
         self._give_claims_back(busy)
-        started = [self._start(one) for one in self._decide(waiting, busy) if one.starts]
-        _tell(watchers.busy, self.workspace, bool(busy) or any(started))
+        started = False
+        try:
+            for decision in self._decide(waiting, busy):
+                started |= decision.starts and self._start(decision)
+        except Exception:  # noqa: BLE001  what cannot be started must not end the supervision of what runs
+            _log.exception("nothing more could be started in this look")
+        _tell(watchers.busy, self.workspace, bool(busy) or started)
         return bool(waiting or busy)
 
     def _open_jobs(self) -> list[tuple[Job, Status | None]]:
         found = self._jobs.look(self._lingers)
-        for job, status in self._jobs.closed_now:
-            self._watched.pop(job.id, None)
+        for job_id, status in self._jobs.closed_now:
+            self._watched.pop(job_id, None)
+            try:
+                job = get(self.workspace, job_id)
+            except LoraError:
+                continue  # no job, or one of a newer version
             _tell(watchers.ended, self.workspace, job, status)
         return found
 
@@ -128,13 +137,13 @@ class Runner:
                 lock.release()
                 del self._claims[job_id]
 
-    def _lingers(self, job: Job, status: Status) -> bool:
+    def _lingers(self, job_id: str) -> bool:
         """True while the process of an ended job is still there and holds its GPU."""
-        child = self.children.get(job.id)
+        child = self.children.get(job_id)
         if child is not None and groups.reap(child) is None:
             return True
-        self.children.pop(job.id, None)
-        return job.id in self._watched and liveness.alive(look.engine_lock(job.folder))
+        self.children.pop(job_id, None)
+        return job_id in self._watched and liveness.alive(look.engine_lock(self.workspace.jobs / job_id))
 
     def _supervise(self, job: Job, status: Status | None) -> bool:
         """Look after a job that is on record as active (or unreadable); True while it needs a slot."""
@@ -315,3 +324,7 @@ def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: Wakeup) -
         if idle_since is not None and now - idle_since >= IDLE_S:
             return True
         wakeup.wait(min(POLL_S, IDLE_S))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -24,7 +24,17 @@ from lora_core.errors import JobError
 from lora_core.jobs import control, groups, liveness, look, requests, runner, settle, slots, spawn
 from lora_core.jobs.dispatch import needs_device, place
 from lora_core.jobs.kinds import BESIDE
-from lora_core.jobs.records import ACTIVE, STATES, TABLE, End, Status, changing, move, read_status, write_status
+from lora_core.jobs.records import (
+    ACTIVE,
+    STATES,
+    TABLE,
+    End,
+    Status,
+    changing,
+    move,
+    read_status,
+    write_status,
+)
 from lora_core.workspace import Workspace
 
 queue_module = sys.modules["lora_core.jobs.queue"]  # the package has a function of this name
@@ -187,9 +197,9 @@ class QueueMachine(RuleBasedStateMachine):
             order = [entry.job.id for entry in jobs.queue(self.ws)]
             assert order.index(job_id) == (0 if before.state == "paused" else len(order) - 1)
 
-    @rule(pick=PICK, target=PICK, to_end=st.booleans())
-    def reorder(self, pick: int, target: int, to_end: bool) -> None:
-        moved, before = self.some(pick), None if to_end else self.some(target)
+    @rule(pick=PICK, onto=PICK, to_end=st.booleans())
+    def reorder(self, pick: int, onto: int, to_end: bool) -> None:
+        moved, before = self.some(pick), None if to_end else self.some(onto)
         with contextlib.suppress(JobError):
             jobs.reorder(self.ws, moved, before=before)
             order = [entry.job.id for entry in jobs.queue(self.ws)]
