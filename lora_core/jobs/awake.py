@@ -103,6 +103,7 @@ def _hold(held: ExitStack) -> bool:
     try:
         from wakepy import keep
 
+        logging.getLogger("wakepy").setLevel(logging.CRITICAL)  # it tells each way that it tried, at length
         return bool(held.enter_context(keep.running(on_fail="pass")).active)
     except Exception as error:  # noqa: BLE001  a desktop's odd answer must not touch the jobs
         _log.warning("the computer is not kept awake: %r", error)
