@@ -77,5 +77,8 @@ def shown(name: str) -> str:
 
 
 def _message(name: str, words: str, status: Status, following: str) -> Message:
-    at = f"step {status.step} of {status.total}" if status.total else f"step {status.step}"
-    return Message(title=f"{name} {words}", body=f"{name} {words} at {at}. {following}")
+    if status.step == 0:
+        at = "before its first step"
+    else:
+        at = f"at step {status.step} of {status.total}" if status.total else f"at step {status.step}"
+    return Message(title=f"{name} {words}", body=f"{name} {words} {at}. {following}")
