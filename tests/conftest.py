@@ -31,6 +31,9 @@ def workspace_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("workspace-of-this-run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORA_WORKSPACE", str(folder))
+        patch.setenv(
+            "LORA_DEVICE_LOCKS", str(folder / "device locks")
+        )  # or it waits for the developer's own run
         yield folder
 
 

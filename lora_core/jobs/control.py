@@ -39,6 +39,8 @@ from lora_core.jobs.states import SavedState, complete_states
 from lora_core.workspace import Workspace, disk_errors, write_atomic, write_json
 
 FORCE_GRACE_S: Final = 2.0
+SETTLED_WITHIN_S: float = 5.0
+"""How long a resume waits for the end of a process that has just died to be written."""
 _WAIT_POLL_S: Final = 0.1
 
 
@@ -276,7 +278,7 @@ def resume(workspace: Workspace, job_id: str, state: str | None = None, *, anywa
         JobError: no such job or state, it has not ended, it is finished, or another computer works on it.
     """
     job = get(workspace, job_id)
-    status(workspace, job_id)  # settles one whose process has just died
+    _wait_for_its_end(workspace, job_id)
     if not anyway:
         _refuse_elsewhere(job, "resumed")
     with arranging(workspace), changing(job.folder):
@@ -313,6 +315,19 @@ def resume(workspace: Workspace, job_id: str, state: str | None = None, *, anywa
         write_status(job.folder, noted(queued, said))
     ensure_runner(workspace)
     return job
+
+
+def _wait_for_its_end(workspace: Workspace, job_id: str) -> None:
+    """Of a process that has just died: the runner writes it down, and ends what the process left behind."""
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while status(workspace, job_id).end is look.UNSETTLED:
+        if time.monotonic() >= deadline:
+            raise JobError(
+                "The job was not resumed.",
+                why="Its process is gone, and how it ended is not written down yet.",
+                fix="Try again in a few seconds.",
+            )
+        time.sleep(_WAIT_POLL_S)
 
 
 def _chosen(job: Job, name: str | None) -> SavedState | None:

@@ -447,7 +447,7 @@ def test_a_killed_starter_of_a_job_does_not_leave_it_starting_for_ever(
     assert record is not None
     write_status(job.folder, move(record, "starting", updated=time.time()))
     monkeypatch.setattr(look, "STARTING_LIMIT_S", 0.2)
-    ws.runner.mkdir()
+    ws.runner.mkdir(exist_ok=True)
     with liveness.Lock.acquire(spawn.runner_lock(ws)):
         supervisor = runner.Runner(ws)
         until(lambda: not supervisor.look())

@@ -1,6 +1,8 @@
 """The queue with real processes: as many trainings as there are graphics cards, and none shared."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -131,3 +133,37 @@ def test_a_pause_lets_the_next_run_and_the_paused_one_comes_back_first(
     jobs.remove(ws, second.id)
     enough(ws, first)
     assert not (second.folder / "began").exists()
+
+
+def test_a_process_that_died_under_a_stopped_runner_is_no_living_job(
+    workspaces: Callable[..., Workspace],
+) -> None:
+    """Nobody waits for it, so it stays as a zombie with its id."""
+    ws = workspaces("ws", 1)
+    first = jobs.create(ws, "walk_device", "walk")
+    card_of(first)
+    until(lambda: slots.taken("cuda:0") and not liveness.probe(slots.lock_of("cuda:0").with_suffix(".claim")))
+    owner = liveness.read_owner(spawn.runner_lock(ws))
+    pid = int((first.folder / "began").read_text().split()[0])
+    assert owner is not None
+    os.kill(owner.pid, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        assert jobs.status(ws, first.id).state == "lost"
+        assert not slots.in_use("cuda:0")
+    finally:
+        os.kill(owner.pid, signal.SIGCONT)
+    assert jobs.wait(ws, first.id, PATIENCE_S).state == "failed"
+
+
+def test_the_runner_and_the_worker_are_programs(tmp_path: Path) -> None:
+    """The other tests start them through a script of their own, which would not notice."""
+    ws = Workspace.open(tmp_path / "ws")
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-m", "lora_core.jobs.runner", str(ws.root)], cwd=root) as runner:
+        until(lambda: liveness.read_owner(spawn.runner_lock(ws)))
+        runner.kill()
+    worker = [sys.executable, "-m", "lora_core.jobs.worker", str(ws.jobs / "none")]
+    done = subprocess.run(worker, cwd=root, capture_output=True, text=True, check=False)
+    assert "There is no job none" in done.stderr

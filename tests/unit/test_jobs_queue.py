@@ -1,7 +1,10 @@
 """The queue: places, holds, times, taking out and putting back, and the stop after a failure."""
 
 import math
+import socket
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ from lora_core import jobs
 from lora_core.errors import JobError
 from lora_core.jobs import control, listing, runner, slots, spawn
 from lora_core.jobs.records import End, Status, read_status, write_status
-from lora_core.workspace import Workspace
+from lora_core.workspace import Workspace, write_json
 
 queue_module = sys.modules["lora_core.jobs.queue"]  # the package has a function of this name
 
@@ -277,3 +280,59 @@ def test_a_watcher_that_fails_costs_no_supervision(ws: Workspace, monkeypatch: p
         monkeypatch.setattr(runner.watchers, name, broken)
     fails(ws)
     assert runner.Runner(ws).look() is False
+
+
+# --- who is taken for whom ------------------------------------------------------------------------------
+
+
+def test_a_recycled_process_id_neither_keeps_a_job_alive_nor_is_ended_with_it(ws: Workspace) -> None:
+    job = jobs.create(ws, "train", "x")
+    put(ws, job.id, "running")
+    (job.folder / "engine.lock").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    ) as other:
+        record = {"format": 1, "pid": other.pid, "started": "an earlier one", "host": socket.gethostname()}
+        write_json(job.folder / "engine.json", record)
+        assert jobs.status(ws, job.id).state == "lost"
+        jobs.stop(ws, job.id, force=True)
+        runner.Runner(ws).look()
+        assert of(ws, job.id).state == "lost"
+        assert other.poll() is None
+        other.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no forks")
+def test_a_loader_worker_that_outlives_its_training_keeps_no_card(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_DEVICE_LOCKS", str(tmp_path / "locks"))
+    slots.folder().mkdir()
+    code = (
+        "import os, sys; from lora_core.jobs import liveness, slots\n"
+        "lock = liveness.Lock.acquire(slots.lock_of('cuda:0')); liveness.write_owner(lock)\n"
+        "if os.fork() == 0: sys.stdin.read(); os._exit(0)\n"
+        "print(slots.in_use('cuda:0'), flush=True); os._exit(0)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as training:
+        assert training.stdout is not None
+        assert training.stdout.readline().strip() == "True"
+        training.wait(60)
+        assert not slots.in_use("cuda:0"), "its child still reads from us"
+
+
+def test_many_who_look_at_once_see_one_queue(ws: Workspace) -> None:
+    made = several(ws, 4)
+    seen: list[list[str]] = []
+
+    def look_often() -> None:
+        seen.extend(order(ws) for _ in range(5))
+
+    threads = [threading.Thread(target=look_often) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [made] * 30

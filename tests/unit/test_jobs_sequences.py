@@ -98,6 +98,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.patch.setattr(groups, "end_group", self.signalled)
         self.patch.setattr(slots, "devices", lambda _workspace: DEVICES)
         self.patch.setattr(liveness, "_LOOK_GAP_S", 0.0)
+        self.patch.setattr(control, "SETTLED_WITHIN_S", 0.0)
         self.patch.setattr(workspace.os, "fsync", lambda _descriptor: None)
         self.runner = runner.Runner(self.ws)
 
