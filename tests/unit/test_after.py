@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lora_core import jobs
 from lora_core.jobs import addresses, after, choices, command, liveness, publish, remarks, spawn, watchers
 from lora_core.jobs.choices import AtEnd, Events
 from lora_core.jobs.records import End, Status, read_status, write_status
-from lora_core.workspace import Workspace, read_json
+from lora_core.workspace import Workspace, read_json, write_json
 
 WAIT_S = 120.0
 
@@ -174,6 +175,29 @@ def test_a_command_waits_for_the_last_training_of_the_queue(ws: Workspace, mark:
     third = over(ws, "failed", exit_code=1)
     assert steps_of(third)["command"]["state"] == "done"
     assert mark.read_text() == "x"
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_retry_that_was_chosen_is_taken_once_and_said_in_the_message(
+    ws: Workspace, mark: Path, server: MessageServer, monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    asked: list[str] = []
+
+    def take_if_chosen(_ws: Workspace, job: jobs.Job, _status: Status) -> jobs.Job | None:
+        asked.append(job.id)
+        return job if takes else None
+
+    ladder = types.SimpleNamespace(take_if_chosen=take_if_chosen)
+    monkeypatch.setattr(after, "import_module", {"lora_core.runs.ladder": ladder}.__getitem__)
+    steps_of(over(ws, "failed", exit_code=1))
+    assert asked == [], "only where it was chosen beforehand"
+    job = over(ws, "failed", exit_code=1)
+    record = read_json(job.folder / "job.json")
+    write_json(job.folder / "job.json", {**record, "params": {"retry_ladder": True}})
+    for _ in range(2):
+        steps_of(job)
+    assert asked == [job.id]
+    assert ("goes on with a cheaper setting" in server.got[-1][1]["message"]) is takes
 
 
 def test_what_the_user_stopped_is_followed_by_nothing(
