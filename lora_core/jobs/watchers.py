@@ -8,6 +8,7 @@ The calls are cheap and never raise: whatever goes wrong here must not touch the
 """
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -182,7 +183,7 @@ def _since(workspace: Workspace) -> float:
 def _ran_here(job: Job) -> bool:
     """False when another computer did the job: its own runner follows it."""
     owner = liveness.read_owner(job.folder / "engine.lock")
-    return owner is None or owner.host == socket.gethostname()
+    return owner is None or owner.host == (os.environ.get("LORA_HOST") or socket.gethostname())
 
 
 def _is_chosen(workspace: Workspace, job: Job, status: Status) -> bool:
