@@ -15,7 +15,15 @@ import pytest
 # Before any library reads them: nothing is fetched from a hub, and nothing is reported to one.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 # A token or a port from the developer's own shell must not decide what a test sees.
-for _name in ("LORA_TOKEN", "LORA_PORT", "LORA_LISTEN", "LORA_NO_TOKEN", "LORA_SHARE", "LORA_TORCH"):
+for _name in (
+    "LORA_TOKEN",
+    "LORA_PORT",
+    "LORA_LISTEN",
+    "LORA_NO_TOKEN",
+    "LORA_SHARE",
+    "LORA_TORCH",
+    "LORA_NOTIFY_URLS",
+):
     os.environ.pop(_name, None)
 for _name in ("LORA_HOST", "LORA_LOCKS"):
     os.environ.pop(_name, None)

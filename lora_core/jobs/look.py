@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lora_core.jobs import hosts, liveness, requests
+from lora_core.jobs import hosts, liveness, remarks, requests
 from lora_core.jobs.records import ACTIVE, TABLE, End, Job, Saved, State, Status, move, read_status
 from lora_core.jobs.states import complete_states
 
@@ -41,7 +41,7 @@ def status(job: Job) -> Status:
     seen = recorded(job)
     host = hosts.elsewhere(job, seen) if seen.state in ACTIVE or seen.state == "queued" else None
     if host is not None:  # its lock may not be seen here, so what it recorded last is what is known
-        return with_message(job, replace(_as_asked(job, seen), elsewhere=host))
+        return remarks.told(job.folder, with_message(job, replace(_as_asked(job, seen), elsewhere=host)))
     if seen.state in ACTIVE:
         if not liveness.alive(engine_lock(job.folder)):
             seen = recorded(job)  # it may have written its end just before it let go
@@ -49,7 +49,7 @@ def status(job: Job) -> Status:
                 seen = move(seen, "lost", end=UNSETTLED)
         else:
             seen = _as_asked(job, seen)
-    return with_message(job, seen)
+    return remarks.told(job.folder, with_message(job, seen))
 
 
 def _as_asked(job: Job, seen: Status) -> Status:
