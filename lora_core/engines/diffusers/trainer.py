@@ -280,10 +280,10 @@ class Trainer:
         epoch_ends = done % self._plan.steps_per_epoch == 0 or done == self._plan.steps
         if self._saves.step_due(done):
             self._save(self._saves.step_file(done), place, with_state=self._run.saving.save_state)
-            self._saves.forget_steps(done)
+            self._saves.forget_steps(done, verified=self._newest_state)
         if epoch_ends and self._saves.epoch_due(epoch, self._plan.epochs):
             self._save(self._saves.epoch_file(epoch), place, with_state=self._run.saving.save_state)
-            self._saves.forget_epochs(epoch, self._plan.steps_per_epoch)
+            self._saves.forget_epochs(epoch, self._plan.steps_per_epoch, verified=self._newest_state)
         if self._reporter.take("save"):
             self._save(self._saves.step_file(done), place, with_state=True)
         if epoch_ends:
@@ -350,12 +350,8 @@ class Trainer:
             origin=self._origin,
         )
         path = self._saves.state(position.step)
-        states.save_state(
-            path,
-            position,
-            lora=self._learner.lora(),
-            movers=self._learner.movers(),
-        )
+        if self._newest_state != position.step:  # else it lies there already, to the last bit
+            states.save_state(path, position, lora=self._learner.lora(), movers=self._learner.movers())
         self._newest_state = position.step
         self._reporter.saved(path, position.step)
 
