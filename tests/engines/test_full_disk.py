@@ -92,6 +92,8 @@ def nothing_is_cut_off(folder: Path) -> None:
     assert [entry for entry in folder.rglob("*") if ".part" in entry.name] == []
 
 
+# TensorBoard writes from a thread of its own, which ends with the error that the run then reports.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_record_that_does_not_fit_is_not_half_written(
     disk: Path, rig: Rig, train: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:

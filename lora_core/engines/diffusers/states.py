@@ -29,7 +29,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lora_core.engines import manifest
-from lora_core.errors import EngineError
+from lora_core.errors import DiskFullError, EngineError
 from lora_core.models import inspect_base
 from lora_core.settings import RunConfig
 from lora_core.workspace import disk_errors, read_json, write_atomic, write_json
@@ -98,6 +98,8 @@ def save_state(path: Path, position: Position, *, lora: dict[str, Tensor], mover
                 )
             manifest.put_in_place(part, path)
             _sync(path.parent)
+    except DiskFullError as error:  # it names a file inside, which tells nobody anything
+        raise DiskFullError(f"The state {path.name} was not saved.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)  # nothing is left to remove when the rename worked
 

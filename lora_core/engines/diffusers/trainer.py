@@ -38,7 +38,7 @@ from lora_core.engines.diffusers.samples import Samples
 from lora_core.engines.diffusers.saves import Saves
 from lora_core.engines.diffusers.schedules import try_out
 from lora_core.engines.diffusers.watch import Watch
-from lora_core.errors import EngineError, LoraError, SettingsError
+from lora_core.errors import DiskFullError, EngineError, LoraError, SettingsError
 from lora_core.reporting import MAKE_ROOM, Ended, Progress, Reporter
 from lora_core.settings import CONFIG_NAME, DATASET_NAME, RunConfig, load_run
 
@@ -285,7 +285,8 @@ class Trainer:
         """What is due after a step, in the order in which it would hurt most to lose it."""
         done, epoch = place.step + 1, place.epoch + 1
         if full := self._watch.no_room():
-            self._save_state(place)
+            with suppress(DiskFullError):  # then the run goes on from an earlier one
+                self._save_state(place)
             raise Ended("pause", step=done, cause=full, fix=MAKE_ROOM)
         epoch_ends = done % self._plan.steps_per_epoch == 0 or done == self._plan.steps
         if self._saves.step_due(done):
