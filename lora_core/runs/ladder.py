@@ -37,7 +37,6 @@ RUNGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cache_latents": "pictures prepared beforehand",
         "vae_batch_size": "pictures prepared one by one",
-        "cache_latents_to_disk": "prepared pictures on the disk",
         "cache_text_encoder_outputs": "captions read beforehand",
         "gradient_checkpointing": "gradient checkpointing",
         "optimizer_type": "the 8-bit optimizer",
@@ -47,7 +46,9 @@ RUNGS: Final[Mapping[str, str]] = MappingProxyType(
         "resolution": "smaller pictures",
     }
 )
-"""Every rung by the setting that it changes, in order of harm, with the words behind `Try again with`."""
+"""Every rung by the setting that it changes, in order of harm, with the words behind `Try again with`.
+
+Changes of the same list that help the disk or the computer's memory alone are no rungs."""
 _ONLY_OFFERED: Final = frozenset({"resolution"})
 """Never taken by itself: the result would be another one."""
 _FIRST_SAVE_ONLY: Final = frozenset({"optimizer_type"})
