@@ -174,6 +174,21 @@ def test_the_last_verified_state_stays_whatever_the_settings_say(tmp_path: Path)
     assert not saves.state(20).exists()
 
 
+def test_a_state_that_is_read_back_differently_is_not_kept_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_core.engines.diffusers.states import Position, save_state
+
+    position = Position(step=10, epoch=1, losses=[], session_id=1, started_at=2.0, origin={})
+    path = made(tmp_path, 10)
+    monkeypatch.setattr(manifest, "damage", lambda _folder: "Its file optimizer.pt was changed or cut off.")
+    with pytest.raises(EngineError, match="written and read back"):
+        save_state(path, position, lora={}, movers={})
+    monkeypatch.undo()
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert manifest.damage(path) == ""
+
+
 def test_a_crash_while_one_state_replaces_another_leaves_one_of_them(tmp_path: Path) -> None:
     path = made(tmp_path, 10)
     part = manifest.half_name(path)
