@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from lora_core import engines, jobs, runs
-from lora_core.errors import Problem, SettingsError
-from lora_core.jobs import control
+from lora_core.errors import NoRoomError, Problem, SettingsError
+from lora_core.jobs import control, space
 from lora_core.jobs.records import End, Status, write_status
+from lora_core.runs import start
 from lora_core.runs.start import base_model_hash, listing_hash
 from lora_core.settings import RunConfig, loads_run
 from lora_core.workspace import Workspace, read_json
@@ -174,3 +175,26 @@ def test_prompts_that_are_missing_are_none(ws: Workspace, run: RunConfig, agreei
     job = runs.start_run(ws, run)
     (job.folder / "sample_prompts.txt").unlink()
     assert runs.prompts_of(job) == []
+
+
+def test_a_run_that_cannot_fit_is_refused_with_both_figures_unless_asked_for(
+    ws: Workspace, run: RunConfig, agreeing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "space_needed", lambda _run, _images: 5 * 2**30)
+    monkeypatch.setattr(space, "free_bytes", lambda _place: 2 * 2**30)
+    with pytest.raises(NoRoomError, match=r"about 5\.0 GiB, but only 2\.0 GiB") as caught:
+        runs.start_run(ws, run)
+    assert (caught.value.needed, caught.value.free) == (5 * 2**30, 2 * 2**30)
+    assert list(ws.jobs.iterdir()) == []
+    job = runs.start_run(ws, run, despite_space=True, retry_ladder=True)
+    assert job.params["despite_space"] is True
+    assert job.params["retry_ladder"] is True
+
+
+def test_a_run_that_cannot_be_counted_is_not_refused_for_it(
+    ws: Workspace, run: RunConfig, agreeing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "free_bytes", lambda _place: 0)
+    assert start.space_needed(run) is None
+    job = runs.start_run(ws, run)
+    assert "despite_space" not in job.params
