@@ -26,7 +26,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from lora_core.errors import JobError, LoraError
-from lora_core.jobs import control, groups, liveness, look, requests, spawn
+from lora_core.jobs import control, groups, liveness, log_pipe, look, requests, spawn
 from lora_core.jobs.kinds import BESIDE, kind_of
 from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
 from lora_core.jobs.settle import settle
@@ -289,11 +289,12 @@ def _noticed(_number: int, _frame: FrameType | None) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Supervise the workspace that is the only argument until nothing is left to do."""
+    workspace = Workspace(Path(arguments[0]).resolve())
+    log_pipe.lead_through(workspace.runner / "runner.log", most_bytes=spawn.LOG_LIMIT_BYTES)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal is not for jobs
     if sys.platform != "win32":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    workspace = Workspace(Path(arguments[0]).resolve())
     spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
     _tidy(workspace)
     wakeup = _Wakeup(spawn.wake_folder(workspace))

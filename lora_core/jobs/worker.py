@@ -1,13 +1,15 @@
 """The process of one job: `python -m lora_core.jobs.worker JOB_FOLDER`.
 
-Covered: taking the engine's lock, telling who it is, importing and doing the work, writing how it
-ended. Not covered: starting it and what happens when it dies (runner.py).
+Covered: leading all it prints through the writer of its log, taking the engine's lock, telling who it is,
+importing and doing the work, writing how it ended. Not covered: starting it and what happens when it dies
+(runner.py).
 
 The lock comes first and the import second, because importing torch takes seconds in which the
 job would look dead. The lock is kept until the process is gone: its memory and its GPU are in use
 until then.
 """
 
+import faulthandler
 import logging
 import signal
 import sys
@@ -19,7 +21,7 @@ from types import FrameType
 from typing import Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import kinds, liveness, log, look, requests, spawn
+from lora_core.jobs import kinds, liveness, log, log_pipe, look, requests, spawn
 from lora_core.jobs.explain import explain
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.records import (
@@ -45,10 +47,12 @@ _log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Do the job in the folder that is the only argument; returns the exit code."""
+    folder = Path(arguments[0]).resolve()
+    log_pipe.lead_through(folder / "train.log")
+    faulthandler.enable()  # a crash in compiled code leaves the place in ours in the log
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     _leave_signals_of_terminals_alone()
     spawn.keep_environment()
-    folder = Path(arguments[0]).resolve()
     workspace = Workspace(folder.parent.parent)
     job = read_job(folder)
     try:
