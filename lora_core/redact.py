@@ -31,8 +31,10 @@ _FORMS = tuple(
         (b"://", rb"(://)[^/\s@'\"<>]{1,300}(?=@)"),  # a login in an address
         (
             b"=",
-            rb"([?&](?:[\w-]{0,40}(?:[Tt]oken|TOKEN|[Ss]ignature|[Cc]redential|[Ss]ecret|[Pp]assword)"
-            rb"|(?:api[_-]?)?key|Policy|Key-Pair-Id|sig)=)[^&\s'\"<>]+",
+            (
+                rb"([?&](?:[\w-]{0,40}(?:[Tt]oken|TOKEN|[Ss]ignature|[Cc]redential|[Ss]ecret|[Pp]assword)"
+                rb"|(?:api[_-]?)?key|Policy|Key-Pair-Id|sig)=)[^&\s'\"<>]+"
+            ),
         ),
         (b"/api/webhooks/", rb"(/api/webhooks/\d{1,30}/)[\w-]+"),  # Discord
         (b"api.telegram.org/bot", rb"(api\.telegram\.org/bot)[\w:-]+"),

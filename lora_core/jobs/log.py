@@ -51,7 +51,7 @@ def last_words(path: Path, lines: int = 200) -> list[str]:
 
 
 def since(path: Path, mark: Mark | None = None, *, most_lines: int = 200) -> tuple[list[str], Mark]:
-    """The whole lines that came after `mark` (all by default), at most the last `most_lines`, and the new mark.
+    """The whole lines behind `mark` (all by default), at most the last `most_lines`, and the new mark.
 
     A line without its end is left for the next call. Where the log was put aside meanwhile, its rest
     comes first.

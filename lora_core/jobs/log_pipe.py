@@ -66,7 +66,7 @@ class LogPipe:
         atexit.register(self._drain)
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        lock = -1 if sys.platform == "win32" else log_writer.hold_lock(str(self._path))
+        lock = -1 if sys.platform == "win32" else log_writer.hold_lock(self._path)
         options: dict[str, Any] = {"start_new_session": True, "pass_fds": (lock,) if lock >= 0 else ()}
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
@@ -99,7 +99,7 @@ class LogPipe:
                     return
             tries = 0 if time.monotonic() - began > _LASTING_S else tries + 1
             self.writer = self._started()
-        log_writer.copy(self._source, log_writer.LogFile(str(self._path), self._most_bytes), secrets())
+        log_writer.copy(self._source, log_writer.LogFile(self._path, self._most_bytes), secrets())
 
     def _drain(self) -> None:
         """At the end of this process: if no writer lives, let the thread deal with what is in the pipe."""

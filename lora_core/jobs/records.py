@@ -119,6 +119,8 @@ class End:
     """Last step that was reported."""
     result: str | None = None
     """What it made, relative to the workspace: the LoRA file, the dataset folder."""
+    row: str = ""
+    """Id of the known error that it is, such as `cuda_oom`; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -363,4 +365,5 @@ def _end(value: object) -> End | None:
         at=_number(value, "at") or 0.0,
         step=_whole(value, "step") or 0,
         result=_text(value, "result") or None,
+        row=_text(value, "row"),
     )

@@ -16,13 +16,14 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
 from lora_core.jobs import kinds, liveness, log, log_pipe, look, requests, spawn
-from lora_core.jobs.explain import explain
+from lora_core.jobs.explain import explain, oom_kills, own_lines, told
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.records import (
     End,
@@ -82,7 +83,7 @@ def _begin(job: Job, lock: liveness.Lock) -> Status | None:
             return None
         for part in job.folder.glob(".*.part"):
             part.unlink(missing_ok=True)  # of an attempt that was killed while it wrote
-        liveness.write_owner(lock, attempt=now.attempt)
+        liveness.write_owner(lock, attempt=now.attempt, oom_kills=oom_kills())
         running = move(now, "running", phase="Loading the program", updated=time.time())
         write_status(job.folder, running)
     return running
@@ -114,8 +115,11 @@ def _do(reporter: FolderReporter, workspace: Workspace, job: Job) -> int:
         return 0
     except LoraError as error:
         traceback.print_exc()
+        print(own_lines(error), file=sys.stderr)  # noqa: T201  for the log, if the end cannot be written
         saved = look.what_next(job, reporter.status) if job.kind == "train" else ""
-        end = End(cause=f"{error.what} {error.why}", fix=f"{error.fix} {saved}".strip(), exit_code=1)
+        why = told(error, log.hidden(traceback.format_exc().splitlines()))
+        fix = f"{why.fix} {saved}".strip()
+        end = End(cause=why.cause, fix=fix, evidence=why.evidence, exit_code=1, row=why.row)
         _end(reporter, job, "failed", end)
         return 1
     except Exception:  # noqa: BLE001  whatever the work raises, its end must be written
@@ -157,22 +161,14 @@ def _unexpected(reporter: FolderReporter, job: Job) -> tuple[State, End]:
         return _paused_or_stopped(reporter, reporter.request()), end
     why = explain(1, trace)
     fix = f"{why.fix} {look.what_next(job, reporter.status)}"
-    return "failed", End(cause=why.cause, fix=fix, evidence=why.evidence, exit_code=1)
+    return "failed", End(cause=why.cause, fix=fix, evidence=why.evidence, exit_code=1, row=why.row)
 
 
 def _end(reporter: FolderReporter, job: Job, to: State, end: End) -> None:
     """Write the end. If the disk refuses, the runner tells it from the exit code and the log."""
     now, at = reporter.status, time.time()
     step, total = look.done(job, now)
-    full = End(
-        cause=end.cause,
-        fix=end.fix,
-        evidence=end.evidence,
-        exit_code=end.exit_code,
-        result=end.result,
-        at=at,
-        step=step,
-    )
+    full = replace(end, at=at, step=step)
     try:
         with changing(job.folder):
             write_status(job.folder, move(now, to, end=full, step=step, total=total, eta_s=None, updated=at))
