@@ -136,7 +136,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     row(
         "gpu_busy",
-        r"CUDA-capable device\(s\) is/are busy",
+        r"CUDA-capable device\S* (is/are|are) busy",
         "Another program has the graphics card for itself.",
         "Close the other program, or set the card's compute mode to default.",
     ),
