@@ -73,7 +73,7 @@ class LogFile:
         rest = memoryview(data)
         while rest:
             count = os.write(self._file, rest)
-            self._whole_lines = rest[count - 1 : count] == b"\n"
+            self._whole_lines = bytes(rest[count - 1 : count]) == b"\n"
             rest = rest[count:]
 
     def _open(self) -> None:

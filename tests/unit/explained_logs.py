@@ -345,7 +345,7 @@ FILES: Final = (
         hub(
             "OSError: You are trying to access a gated repo.\nMake sure to have access to it at "
             "https://huggingface.co/x/y.\n"
-            f"403 Client Error. (Request ID: 1)\n\nCannot access gated repo for url {HUB}.\nAccess to model x/y is "
+            f"403 Client Error. \n\nCannot access gated repo for url {HUB}.\nAccess to model x/y is "
             "restricted and you are not in the authorized list. Visit https://huggingface.co/x/y to ask "
             "for access.",
             f"requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: {HUB}",
