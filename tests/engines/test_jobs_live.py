@@ -89,6 +89,15 @@ def kill(pid: int) -> None:
     process = psutil.Process(pid)
     process.kill()
     until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    # Its first thread may be gone before the others, and its locks end with the last one.
+    until(lambda: _threads(pid) <= 1)
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208  the names are all that is needed
+    except OSError:
+        return 0
 
 
 # --- a life without accidents ------------------------------------------------------------------
