@@ -203,7 +203,8 @@ def test_an_unknown_error_shows_the_end_of_its_traceback(ws: Workspace) -> None:
     end = jobs.wait(ws, job.id, PATIENCE_S).end
     assert end is not None
     assert end.evidence.endswith("ValueError: the moon is full")
-    assert any("the moon is full" in line for line in jobs.log_tail(ws, job.id))
+    # The writer of the log may need a moment longer than the job itself.
+    until(lambda: any("the moon is full" in line for line in jobs.log_tail(ws, job.id)))
 
 
 def test_an_exit_without_an_error_is_not_called_finished(ws: Workspace) -> None:
