@@ -38,6 +38,8 @@ from lora_core.jobs.states import SavedState, complete_states
 from lora_core.workspace import Workspace, disk_errors, write_atomic, write_json
 
 FORCE_GRACE_S: Final = 2.0
+LOG_WHOLE_WITHIN_S: Final = 0.3
+"""How long the end of a log is waited for: its writer needs a moment after the job's own end."""
 SETTLED_WITHIN_S: float = 5.0
 """How long a resume waits for the end of a process that has just died to be written."""
 _WAIT_POLL_S: Final = 0.1
@@ -352,4 +354,7 @@ def log_tail(workspace: Workspace, job_id: str, lines: int = 200) -> list[str]:
     Raises:
         JobError: there is no such job.
     """
-    return log.tail(get(workspace, job_id).log, lines)
+    job = get(workspace, job_id)
+    if look.recorded(job).ended:
+        log.wait_until_whole(job.log, LOG_WHOLE_WITHIN_S)
+    return log.tail(job.log, lines)

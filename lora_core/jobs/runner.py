@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, ParamSpec
 
 from lora_core.errors import LoraError
-from lora_core.jobs import hosts, liveness, look, platform, requests, slots, spawn, watchers
+from lora_core.jobs import hosts, liveness, log_pipe, look, platform, requests, slots, spawn, watchers
 from lora_core.jobs.dispatch import Busy, Decision, decide, needs_device, waits_by_itself
 from lora_core.jobs.kinds import kind_of
 from lora_core.jobs.listing import OpenJobs, get
@@ -275,9 +275,10 @@ def _tell(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Supervise the workspace that is the only argument until nothing is left to do."""
+    workspace = Workspace(Path(arguments[0]).resolve())
+    log_pipe.lead_through(spawn.runner_log(workspace), most_bytes=spawn.LOG_LIMIT_BYTES)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     platform.ignore_terminal()
-    workspace = Workspace(Path(arguments[0]).resolve())
     spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
     _tidy(workspace)
     wakeup = Wakeup(spawn.wake_folder(workspace))

@@ -7,7 +7,7 @@ covered: deciding that a process is dead (liveness.py) and what an exit code mea
 import time
 
 from lora_core.jobs import liveness, log, look, requests
-from lora_core.jobs.explain import explain
+from lora_core.jobs.explain import explain, oom_kills
 from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
 
 _LOG_LINES = 300
@@ -38,7 +38,7 @@ def settle(job: Job, *, exit_code: int | None) -> Status | None:
 def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
     asked = requests.pending(job.folder)
     step, total = look.done(job, now)
-    said = log.tail(job.log, _LOG_LINES)
+    said = log.last_words(job.log, _LOG_LINES)
     if asked is not None and _by_force(asked, exit_code):
         waited = (
             "It was ended at once, as asked."
@@ -58,7 +58,9 @@ def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
     owner = liveness.read_owner(look.engine_lock(job.folder))
     of_this_attempt = owner is not None and owner.about.get("attempt") == now.attempt
     restarted = of_this_attempt and owner is not None and owner.from_before_restart()
-    why = explain(exit_code, said, restarted=restarted)
+    before = owner.about.get("oom_kills") if owner is not None and of_this_attempt else None
+    kills = (oom_kills() or 0) - before if isinstance(before, int) else None
+    why = explain(exit_code, said, restarted=restarted, oom_kills=kills)
     end = End(
         cause=f"{why.cause} It had done step {step}." if step else why.cause,
         fix=f"{why.fix} {look.what_next(job, now)}",
@@ -66,7 +68,7 @@ def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
         exit_code=exit_code,
         at=time.time(),
         step=step,
-        row=getattr(why, "row", ""),
+        row=why.row,
     )
     seen_ending = exit_code is not None or why.known
     return move(now, "failed" if seen_ending else "lost", end=end, step=step, total=total, updated=end.at)

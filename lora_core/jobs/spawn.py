@@ -72,7 +72,7 @@ def ensure_runner(workspace: Workspace) -> bool:
         return False
     try:
         wake_folder(workspace).mkdir(parents=True, exist_ok=True)
-        with _runner_log(workspace).open("ab") as log:
+        with runner_log(workspace).open("ab") as log:
             child = detached([*RUNNER_COMMAND, str(workspace.root)], log, {})
     except OSError as error:
         raise JobError(
@@ -98,11 +98,9 @@ def _still_coming(workspace: Workspace) -> bool:
     return owner is None or owner.pid != child.pid
 
 
-def _runner_log(workspace: Workspace) -> Path:
-    path = hosts.own(workspace.runner / "runner.log")
-    if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
-        platform.replace_open(path, path.with_suffix(".log.1"))
-    return path
+def runner_log(workspace: Workspace) -> Path:
+    """What this computer's runner prints; it is put aside and begun anew at `LOG_LIMIT_BYTES`."""
+    return hosts.own(workspace.runner / "runner.log")
 
 
 def detached(command: list[str], log: IO[bytes], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -1,26 +1,29 @@
 """The process of one job: `python -m lora_core.jobs.worker JOB_FOLDER`.
 
-Covered: taking the engine's lock, telling who it is, importing and doing the work, writing how it
-ended. Not covered: starting it and what happens when it dies (runner.py).
+Covered: leading all it prints through the writer of its log, taking the engine's lock, telling who it is,
+importing and doing the work, writing how it ended. Not covered: starting it and what happens when it dies
+(runner.py).
 
 The lock comes first and the import second, because importing torch takes seconds in which the
 job would look dead. The lock is kept until the process is gone: its memory and its GPU are in use
 until then.
 """
 
+import faulthandler
 import logging
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import kinds, liveness, log, look, platform, requests, slots, spawn
-from lora_core.jobs.explain import explain
+from lora_core.jobs import kinds, liveness, log, log_pipe, look, platform, requests, slots, spawn
+from lora_core.jobs.explain import explain, oom_kills, own_lines, told
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.records import (
     End,
@@ -45,10 +48,12 @@ _log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Do the job in the folder that is the only argument; returns the exit code."""
+    folder = Path(arguments[0]).resolve()
+    log_pipe.lead_through(folder / "train.log")
+    faulthandler.enable()  # a crash in compiled code leaves the place in ours in the log
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     platform.ignore_terminal()
     spawn.keep_environment()
-    folder = Path(arguments[0]).resolve()
     workspace = Workspace(folder.parent.parent)
     job = read_job(folder)
     try:
@@ -71,7 +76,7 @@ def _begin(job: Job, lock: liveness.Lock) -> Status | None:
             return None
         for part in job.folder.glob(".*.part"):
             part.unlink(missing_ok=True)  # of an attempt that was killed while it wrote
-        liveness.write_owner(lock, attempt=now.attempt)
+        liveness.write_owner(lock, attempt=now.attempt, oom_kills=oom_kills())
         running = move(now, "running", phase="Loading the program", updated=time.time())
         write_status(job.folder, running)
     return running
@@ -104,8 +109,11 @@ def _do(reporter: FolderReporter, workspace: Workspace, job: Job) -> int:
         return 0
     except LoraError as error:
         traceback.print_exc()
+        print(own_lines(error), file=sys.stderr)  # noqa: T201  for the log, if the end cannot be written
         saved = look.what_next(job, reporter.status) if job.kind == "train" else ""
-        end = End(cause=f"{error.what} {error.why}", fix=f"{error.fix} {saved}".strip(), exit_code=1)
+        why = told(error, log.hidden(traceback.format_exc().splitlines()))
+        fix = f"{why.fix} {saved}".strip()
+        end = End(cause=why.cause, fix=fix, evidence=why.evidence, exit_code=1, row=why.row)
         _end(reporter, job, "failed", end)
         return 1
     except Exception:  # noqa: BLE001  whatever the work raises, its end must be written
@@ -150,22 +158,14 @@ def _unexpected(reporter: FolderReporter, job: Job) -> tuple[State, End]:
         return _paused_or_stopped(reporter, reporter.request()), end
     why = explain(1, trace)
     fix = f"{why.fix} {look.what_next(job, reporter.status)}"
-    return "failed", End(cause=why.cause, fix=fix, evidence=why.evidence, exit_code=1)
+    return "failed", End(cause=why.cause, fix=fix, evidence=why.evidence, exit_code=1, row=why.row)
 
 
 def _end(reporter: FolderReporter, job: Job, to: State, end: End) -> None:
     """Write the end. If the disk refuses, the runner tells it from the exit code and the log."""
     now, at = reporter.status, time.time()
     step, total = look.done(job, now)
-    full = End(
-        cause=end.cause,
-        fix=end.fix,
-        evidence=end.evidence,
-        exit_code=end.exit_code,
-        result=end.result,
-        at=at,
-        step=step,
-    )
+    full = replace(end, at=at, step=step)
     try:
         with changing(job.folder):
             write_status(job.folder, move(now, to, end=full, step=step, total=total, eta_s=None, updated=at))
