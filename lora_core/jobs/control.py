@@ -20,6 +20,7 @@ from lora_core.jobs import hosts, log, look, requests
 from lora_core.jobs.dispatch import waits_by_itself
 from lora_core.jobs.kinds import kind_of
 from lora_core.jobs.listing import get
+from lora_core.jobs.log_pipe import wait_until_whole
 from lora_core.jobs.queue import arranging, at_end, at_front
 from lora_core.jobs.records import (
     ACTIVE,
@@ -356,5 +357,5 @@ def log_tail(workspace: Workspace, job_id: str, lines: int = 200) -> list[str]:
     """
     job = get(workspace, job_id)
     if look.recorded(job).ended:
-        log.wait_until_whole(job.log, LOG_WHOLE_WITHIN_S)
+        wait_until_whole(job.log, LOG_WHOLE_WITHIN_S)
     return log.tail(job.log, lines)
