@@ -57,7 +57,7 @@ def script() -> None:
 
 def opened(*concerns: str, **state: Any) -> AppTest:
     """The form with these groups open, as a new tab would see it."""
-    app = AppTest.from_function(script, default_timeout=60)
+    app = AppTest.from_function(script, default_timeout=300)
     app.session_state["all_settings"] = True
     for concern in concerns:
         app.session_state[f"group_{concern}"] = True
@@ -223,6 +223,37 @@ def test_what_another_window_changes_is_shown_and_both_keep_their_own(ws: Worksp
     kept = projects.load(ws, NAME)
     assert (kept.value("network_dim"), kept.value("network_alpha")) == (32, 4.0)
     assert field(whole(one), "network_alpha").value == "4"
+
+
+def test_after_a_change_the_browser_is_told_what_was_saved(ws: Workspace) -> None:
+    # An older answer may reach it behind what was typed; it would send that one back as typed by somebody.
+    projects.create(ws, NAME)
+    app = opened("network")
+    field(app, "network_dim").set_value("32").run()
+    proto = field(app, "network_dim").proto
+    assert (proto.set_value, proto.value) == (True, "32")
+    assert not field(app, "network_alpha").proto.set_value
+
+
+def test_an_answer_that_comes_while_one_types_does_not_replace_the_text(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = opened("network")
+    assert all(one.proto.HasField("live_debounce_ms") for one in app.text_input if one.key.startswith("run_"))
+
+
+def test_fields_and_groups_keep_their_places_when_others_go(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app, moved = opened(settings_search="dropout"), opened(settings_search="rank_dropout")
+
+    def place(at: AppTest, element: Any, path: tuple[int, ...] = ()) -> tuple[int, ...] | None:
+        for number, child in getattr(element, "children", {}).items():
+            if getattr(child, "key", None) == f"run_{NAME}_rank_dropout":
+                return (*path, number)
+            if found := place(at, child, (*path, number)):
+                return found
+        return None
+
+    assert place(app, app.main) == place(moved, moved.main) is not None
 
 
 def test_undo_and_redo_reach_the_fields_and_say_what_they_do(ws: Workspace) -> None:
