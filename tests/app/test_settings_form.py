@@ -373,6 +373,25 @@ def test_a_text_with_problems_changes_nothing_and_tells_all_of_them(ws: Workspac
     assert "many" in whole(app).text_area(key="recipe_text_config").value
 
 
+def test_keys_that_nobody_described_come_in_as_text_stay_and_are_shown(ws: Workspace) -> None:
+    projects.create(ws, NAME, ON_DISK)
+    app = opened(recipe_text=True, engine_view=True)
+    text = app.text_area(key="recipe_text_dataset")
+    lines = text.value.replace(
+        "[[datasets.subsets]]",
+        "network_multiplier = 0.5\n[[datasets.subsets]]\nface_crop_aug_range = [1.0, 2.0]",
+    )
+    text.set_value(lines).run()
+    app.button(key="recipe_text_apply").click().run()
+    kept = projects.load(ws, NAME)
+    assert (kept.dataset_other, kept.subset_other) == (
+        {"network_multiplier": 0.5},
+        {"face_crop_aug_range": [1.0, 2.0]},
+    )
+    assert any("network_multiplier = 0.5" in code.value for code in whole(app).code)
+    assert "face_crop_aug_range = [1.0, 2.0]" in app.text_area(key="recipe_text_dataset").value
+
+
 def test_a_form_change_meanwhile_survives_the_applied_text(ws: Workspace) -> None:
     projects.create(ws, NAME, ON_DISK)
     app = opened(recipe_text=True)
