@@ -246,7 +246,7 @@ def of_draft(name: str, run: RunConfig) -> Project:
     return Project(name=name, values=values, **others_of(run))
 
 
-def others_of(run: RunConfig) -> dict[str, dict[str, Any]]:
+def others_of(run: RunConfig) -> dict[str, Any]:
     """What stood in the files of `run` and is not described here, by the project's own names for it."""
     dataset = run.dataset.datasets[0]
     return {
