@@ -41,6 +41,13 @@ from ui.settings_groups import Group, Wanted
 
 SUMMARY: Final = "summary"
 """The part of the page that tells what the settings amount to; drawn again at each change."""
+RATE: Final = "rate_before_start"
+"""The part of the page with the course of the rate; drawn again where a change can reach it. A chart is the
+heaviest thing on the page: for a browser, and on the line."""
+_NOT_THE_RATE: Final = frozenset(
+    {"network", "text", "loss", "precision", "speed", "saving", "sampling", "metadata", "notes"}
+)
+"""Groups whose settings change neither the rate nor the number of steps."""
 FOLLOW: Final = (engine_view.PART, recipe_text.PART)
 """Boxes that follow each change, where the page has them."""
 BOX: Final = "all_settings"
@@ -80,7 +87,8 @@ def history(ws: Workspace, name: str) -> None:
 
 def redraw(concerns: Sequence[str] = ()) -> None:
     """Draw the groups of these concerns again, with what follows each change; for callbacks only."""
-    parts.again([*map(_part_of, concerns), HISTORY, SUMMARY, *FOLLOW])
+    rate = () if concerns and _NOT_THE_RATE.issuperset(concerns) else (RATE,)
+    parts.again([*map(_part_of, concerns), HISTORY, SUMMARY, *rate, *FOLLOW])
 
 
 def family_of(opened: Project) -> str | None:
