@@ -61,7 +61,7 @@ def _again(ws: Workspace, job: Job) -> None:
         before = projects.load_or_new(ws, job.project or project.NEW)
         made = project.of_run(before.name, run)
         after = replace(
-            before, values=made.values, repeats=made.repeats, other=dict(run.other), texts={},
+            before, values=made.values, repeats=made.repeats, texts={}, **projects.others_of(run),
             engine=job.engine or settings.BUILT_IN,
         )  # fmt: skip
         project.save(ws, after, what=f"The settings of the training “{job.name}” were put in.")

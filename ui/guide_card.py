@@ -43,8 +43,8 @@ def draw(ws: Workspace, opened: Project, looked: Looked) -> None:
             f"- {_MARKS[line.verdict]} **{_NAMES[line.kind]}: {verdict}.** {feedback.spoken(line.sentence)}"
         )
     st.markdown("\n".join(lines))
-    if any(line.kind in {"gpu", "memory"} for line in looked.estimate.too_much):
-        _fit(ws, opened, looked)
+    if short := {line.kind for line in looked.estimate.too_much} & planning.FITTED:
+        _fit(ws, opened, looked, "space on the disk" if short == {"disk"} else "memory")
     if looked.ready and live(ws) is None:
         st.button("Try two steps", key="guide_smoke", icon=icons.TRY, on_click=_try, args=(ws, opened.name))
         st.caption(
@@ -52,12 +52,12 @@ def draw(ws: Workspace, opened: Project, looked: Looked) -> None:
         )
 
 
-def _fit(ws: Workspace, opened: Project, looked: Looked) -> None:
+def _fit(ws: Workspace, opened: Project, looked: Looked, lacks: str) -> None:
     if looked.run is None:
         return
     fitting = planning.fitting(looked.run, opened.engine, ws, looked.images)
     if not fitting.changes:
-        feedback.care(fitting.sentence, title="The computer has too little memory for it.")
+        feedback.care(fitting.sentence, title=f"The computer has too little {lacks} for it.")
         return
     listed = [_change(change) for change in fitting.changes]
     feedback.note(fitting.sentence, lines=listed)

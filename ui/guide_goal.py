@@ -21,6 +21,7 @@ def draw(ws: Workspace, opened: Project) -> None:
     _goals(ws, opened)
     fields = Fields(ws=ws, opened=opened, place="goal step", saved=partial(_named, ws))
     fields.one(settings.setting(NAME))
+    _about_name(opened)
     fields.one(settings.setting(TRIGGER))
     _about_trigger(opened)
 
@@ -38,6 +39,13 @@ def _goals(ws: Workspace, opened: Project) -> None:
     )
     if goal := GOALS.get(opened.goal):
         st.write(f"{goal.advice} {goal.images_text[0].upper()}{goal.images_text[1:]} work best.")
+
+
+def _about_name(opened: Project) -> None:
+    """The project keeps its name: another window may be writing to it under this one."""
+    if str(opened.value(NAME)) != opened.name:
+        name = feedback.spoken(opened.name)
+        st.caption(f"This names the file. The project is still called “{name}”, also in the list on Home.")
 
 
 def _about_trigger(opened: Project) -> None:

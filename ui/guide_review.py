@@ -25,6 +25,7 @@ from ui import (
     guide_recipe,
     guide_steps,
     icons,
+    parts,
     project,
     recipe_text,
     run_actions,
@@ -35,7 +36,6 @@ from ui.charts import Line
 from ui.project import IMAGES, MODEL, NAME, TRIGGER, Project
 from ui.settings_fields import Fields
 from ui.settings_groups import PROMPTS
-from ui.training_form import Looked
 
 _LEADS: Final = {MODEL: guide_steps.MODEL, IMAGES: guide_steps.DATASET, TRIGGER: guide_steps.GOAL}
 """Where a setting is chosen that stands on a screen of its own."""
@@ -46,6 +46,7 @@ def draw(ws: Workspace, opened: Project) -> None:
     """The screen, from what will happen to the start."""
     st.markdown(_chosen(ws, opened))
     settings_form.summary(partial(_summary, ws, opened.name))
+    parts.part(settings_form.RATE, partial(_rate, ws, opened.name))
     Fields(ws=ws, opened=opened, place="review step").one(settings.setting(PROMPTS))
     settings_form.draw(ws, opened.name, check=partial(training_form.problems, ws))
     engine_view.draw(ws, opened.name)
@@ -87,7 +88,6 @@ def _summary(ws: Workspace, name: str) -> None:
     guide_card.draw(ws, opened, looked)
     st.write(_engine(ws, opened))
     _problems(ws, opened, looked.problems)
-    _rate(looked)
 
 
 def _engine(ws: Workspace, opened: Project) -> str:
@@ -131,7 +131,8 @@ def mend(ws: Workspace, name: str, problem: Problem) -> None:
     st.rerun()  # any field of the page may be another one now
 
 
-def _rate(looked: Looked) -> None:
+def _rate(ws: Workspace, name: str) -> None:
+    looked = training_form.look(ws, project.open_or_new(ws, name), found=())
     if looked.run is None or looked.plan is None:
         return
     course = planning.course(looked.run, looked.plan.steps)

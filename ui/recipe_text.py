@@ -120,9 +120,8 @@ def understood(begun: Project, config: str, dataset: str, folder: Path) -> Proje
         SettingsError: it lists every problem of both texts.
     """
     run = _read(config, dataset, folder)
-    _refuse_what_a_project_lacks(run)
     if begun.base_model and begun.dataset:
-        read = replace(project.of_run(begun.name, run), other=dict(run.other))
+        read = replace(project.of_run(begun.name, run), **projects.others_of(run))
     else:
         read = projects.of_draft(begun.name, run)
     # What a person typed stays where the text did not change the value behind it.
@@ -131,7 +130,7 @@ def understood(begun: Project, config: str, dataset: str, folder: Path) -> Proje
         for place, text in begun.texts.items()
         if projects.same_value(begun.value(place.partition(":")[0]), read.value(place.partition(":")[0]))
     }
-    return replace(begun, values=read.values, repeats=read.repeats, other=read.other, texts=texts)
+    return replace(begun, values=read.values, repeats=read.repeats, texts=texts, **projects.others_of(run))
 
 
 def _read(config: str, dataset: str, folder: Path) -> RunConfig:
@@ -151,25 +150,6 @@ def _read(config: str, dataset: str, folder: Path) -> RunConfig:
         return settings.loads_run(config, dataset, folder)
     except SettingsError as error:
         raise SettingsError(error.problems, what="The text was not put into the form.") from error
-
-
-def _refuse_what_a_project_lacks(run: RunConfig) -> None:
-    """A project has no place for keys of single datasets that are not described; none may get lost."""
-    datasets = run.dataset.datasets
-    keys = [key for one in datasets for key in one.other]
-    keys += [key for one in datasets for subset in one.subsets for key in subset.other]
-    if keys:
-        raise SettingsError(
-            [
-                Problem(
-                    setting=key,
-                    what=f"A project cannot keep {key} of a dataset.",
-                    fix=f"Take {key} out, or start the run from its own files.",
-                )
-                for key in dict.fromkeys(keys)
-            ],
-            what="The text was not put into the form.",
-        )
 
 
 def _answer() -> None:

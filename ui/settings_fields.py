@@ -25,8 +25,12 @@ from ui import settings_words as words
 from ui.project import MODEL, Project
 
 FIELD_WIDTH_PX: Final = 520
+_SAVED_WITHIN: Final = "1m"
 _NOT_SAVED: Final = "not_saved"
 """Texts that could not be written to the disk, by field; they are in this window alone."""
+
+_JUST_SAVED: Final = "just_saved"
+"""Fields whose change was saved; the browser is told their values when they are drawn next."""
 
 _REFUSED: Final = "change_refused"
 
@@ -77,16 +81,15 @@ class Fields:
 
     def repeats(self, setting: Setting, folders: Sequence[Path]) -> None:
         """A field for each folder of a dataset that has several."""
-        for folder in folders:
-            place = projects.folder_key(folder)
-            with st.container(gap="xxsmall"):
-                widget = self._prepare(setting, f"{setting.key}:{place}", folder)
-                label = f"{setting.label} of {feedback.spoken(folder.name)} ({setting.unit})"
-                st.text_input(
-                    label, key=widget, on_change=self._saver(setting, widget, folder), width=FIELD_WIDTH_PX
-                )
-                self._tell(setting, widget)
-        self._below(setting, full=True)
+        with st.container():
+            for folder in folders:
+                place = projects.folder_key(folder)
+                with st.container(gap="xxsmall"):
+                    widget = self._prepare(setting, f"{setting.key}:{place}", folder)
+                    label = f"{setting.label} of {feedback.spoken(folder.name)} ({setting.unit})"
+                    self._text(label, widget, self._saver(setting, widget, folder))
+                    self._tell(setting, widget)
+            self._below(setting, full=True)
 
     def pick(self, key: str, known: Sequence[tuple[Path, str]], nothing: str) -> None:
         """A choice among what the workspace has."""
@@ -127,7 +130,11 @@ class Fields:
         # text "1e-4" would jump to "0.0001" while it is being typed.
         # Also when it was not there a moment ago: the browser forgot the field meanwhile and the server did
         # not, so the next change of anything would send an empty text for it (Streamlit 1.67).
-        new = widget not in self._before or widget not in st.session_state
+        # And after each save: an older answer may have reached the browser behind what was typed. It would
+        # show the older value, and send it back as if somebody had typed it.
+        told: set[str] = st.session_state.setdefault(_JUST_SAVED, set())
+        new = widget in told or widget not in self._before or widget not in st.session_state
+        told.discard(widget)
         if new or st.session_state[widget] != entry:
             st.session_state[widget] = entry
         self._now.add(widget)
@@ -146,7 +153,12 @@ class Fields:
         elif setting.kind in {"prompts", "paths"}:
             st.text_area(label, key=widget, on_change=save, height="content", width=FIELD_WIDTH_PX)
         else:
-            st.text_input(label, key=widget, on_change=save, width=FIELD_WIDTH_PX)
+            self._text(label, widget, save)
+
+    def _text(self, label: str, widget: str, save: Callable[[], None]) -> None:
+        # `live`: without it an answer of the server that comes while one types replaces the text (Streamlit
+        # 1.67). It also saves what was typed and not left after a minute, which is as long as it can be.
+        st.text_input(label, key=widget, on_change=save, width=FIELD_WIDTH_PX, live=_SAVED_WITHIN)
 
     def _choices(self, setting: Setting) -> list[Any]:
         if choices := setting.choices_for(self.opened.engine):
@@ -230,6 +242,7 @@ def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, 
     """What a field's change does: one value, with what comes with it, into one project, on disk."""
     entered = st.session_state[widget]
     setting = settings.setting(key)
+    st.session_state.setdefault(_JUST_SAVED, set()).add(widget)
     not_saved: dict[str, tuple[Any, LoraError]] = st.session_state.setdefault(_NOT_SAVED, {})
     try:
         before = projects.load_or_new(ws, name)

@@ -6,6 +6,10 @@ Covered: the box, its groups, what is drawn again after a change, undo and redo.
 
 Each group is a part of its own. A change draws its group again, the groups where it makes fields come or go,
 the line with undo, and the summary. A closed group is not built.
+
+Every group and every field has a place that stays its own, also while it is not shown. The browser keeps a
+field by its place (Streamlit 1.67): when a search or another choice moved fields up, each began anew in its
+new place, and a text that was being typed in one was gone without a word.
 """
 
 import time
@@ -37,6 +41,13 @@ from ui.settings_groups import Group, Wanted
 
 SUMMARY: Final = "summary"
 """The part of the page that tells what the settings amount to; drawn again at each change."""
+RATE: Final = "rate_before_start"
+"""The part of the page with the course of the rate; drawn again where a change can reach it. A chart is the
+heaviest thing on the page: for a browser, and on the line."""
+_NOT_THE_RATE: Final = frozenset(
+    {"network", "text", "loss", "precision", "speed", "saving", "sampling", "metadata", "notes"}
+)
+"""Groups whose settings change neither the rate nor the number of steps."""
 FOLLOW: Final = (engine_view.PART, recipe_text.PART)
 """Boxes that follow each change, where the page has them."""
 BOX: Final = "all_settings"
@@ -45,6 +56,8 @@ _SEARCH: Final = "settings_search"
 _LEVEL: Final = "settings_level"
 _CHANGED: Final = "settings_changed"
 _OPENED: Final = "settings_open_groups"
+_FOUND: Final = "settings_found_groups"
+"""Whether each group was drawn last for what a search or a filter found in it."""
 _PROBLEMS: Final = "settings_problems"
 _MOMENT_S: Final = 2.0
 
@@ -74,7 +87,8 @@ def history(ws: Workspace, name: str) -> None:
 
 def redraw(concerns: Sequence[str] = ()) -> None:
     """Draw the groups of these concerns again, with what follows each change; for callbacks only."""
-    parts.again([*map(_part_of, concerns), HISTORY, SUMMARY, *FOLLOW])
+    rate = () if concerns and _NOT_THE_RATE.issuperset(concerns) else (RATE,)
+    parts.again([*map(_part_of, concerns), HISTORY, SUMMARY, *rate, *FOLLOW])
 
 
 def family_of(opened: Project) -> str | None:
@@ -100,12 +114,10 @@ def _box(ws: Workspace, name: str, check: Check) -> None:
         wanted = _filters()
         opened = projects.load_or_new(ws, name)
         family = family_of(opened)
-        found = settings_groups.groups(opened, family, wanted)
-        if not found:
-            st.write("No setting was found.")
-        for group in found:
-            concern = group.concern
+        for concern in settings_groups.GROUPS:
             parts.part(_part_of(concern), partial(_group, ws, name, check, concern))
+        if not settings_groups.groups(opened, family, wanted):
+            st.write("No setting was found.")
         if wanted.search.strip():
             _left_out(opened, family, wanted.search)
 
@@ -150,15 +162,8 @@ def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
         settings_fields.forget([concern])
         st.empty()
         return
-    searched = bool(wanted.search.strip()) or wanted.changed_only
-    kept: set[str] = st.session_state.setdefault(_OPENED, set())
-    key = f"found_{concern}" if searched else f"group_{concern}"
-    box = st.expander(
-        group.title,
-        key=key,
-        expanded=searched or concern in kept,
-        on_change=partial(_keep_open, key, concern),
-    )
+    key = _opened(concern, wanted)
+    box = st.expander(group.title, key=key, on_change=partial(_keep_open, key, concern))
     if not box.open:
         settings_fields.forget([concern])
         return
@@ -185,9 +190,23 @@ def checked(check: Check, opened: Project) -> Sequence[Problem]:
     return known[2]
 
 
+def _opened(concern: str, wanted: Wanted) -> str:
+    """The name of a group's box, which is open when it comes if a search found it or it was open before.
+
+    Said through the state: a box that is told to start open is another box to the browser than one that is
+    not, and all fields in it would begin anew.
+    """
+    key, found = f"group_{concern}", wanted.narrow
+    before: dict[str, bool] = st.session_state.setdefault(_FOUND, {})
+    if key not in st.session_state or before.get(concern, found) != found:
+        st.session_state[key] = found or concern in st.session_state.setdefault(_OPENED, set())
+    before[concern] = found
+    return key
+
+
 def _keep_open(key: str, concern: str) -> None:
     """Remember which groups are open: a box that was not drawn for a while forgets it."""
-    if not key.startswith("group_"):
+    if _wanted().narrow:
         return
     kept: set[str] = st.session_state.setdefault(_OPENED, set())
     (kept.add if st.session_state[key] else kept.discard)(concern)
@@ -196,8 +215,12 @@ def _keep_open(key: str, concern: str) -> None:
 def _members(fields: Fields, group: Group) -> None:
     opened = fields.opened
     folders = picture_folders(opened.dataset) if opened.dataset and group.concern == "subsets" else []
-    for setting in group.members:
-        if setting.key == REPEATS and len(folders) > 1:
+    members = {setting.key: setting for setting in group.members}
+    for key in settings_groups.places(group.concern, opened.engine):
+        setting = members.get(key)
+        if setting is None:
+            st.empty()  # its place
+        elif key == REPEATS and len(folders) > 1:
             fields.repeats(setting, folders)
         else:
             fields.one(setting, full=True)

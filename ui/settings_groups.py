@@ -57,8 +57,9 @@ class Wanted:
     changed_only: bool = False
 
     @property
-    def everything(self) -> bool:
-        return not self.search.strip() and self.level == "expert" and not self.changed_only
+    def narrow(self) -> bool:
+        """Whether groups are opened by themselves, because little is left in them."""
+        return bool(self.search.strip()) or self.changed_only
 
 
 def value_of(opened: Project) -> Callable[[str], Any]:
@@ -78,6 +79,11 @@ def shown_now(opened: Project, family: str | None) -> list[Setting]:
         for s in settings.shown_settings(value_of(opened), opened.engine, family)
         if s.key not in ON_TOP and s.key not in BY_THE_APP and len(s.choices_for(opened.engine)) != 1
     ]
+
+
+def places(concern: str, engine: str) -> list[str]:
+    """The keys of all settings of a group that this engine could ever show, in their order."""
+    return [s.key for s in settings.catalogue() if s.concern == concern and engine in s.engines]
 
 
 def comes_with(opened: Project, key: str, value: Any) -> Mapping[str, Any]:

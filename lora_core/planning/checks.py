@@ -16,7 +16,18 @@ from lora_core.planning.device import needs_a_card
 from lora_core.planning.images import RunImages, look_at_images
 from lora_core.planning.masks import masks_and_class_images
 from lora_core.planning.steps import Plan, buckets_of, plan
-from lora_core.settings import Placed, RunConfig, SubsetSettings, placed_values, prompt_lines, setting
+from lora_core.settings import (
+    SD_SCRIPTS,
+    Advice,
+    Placed,
+    RunConfig,
+    SubsetSettings,
+    advice_for,
+    placed_values,
+    prompt_lines,
+    setting,
+    value_in,
+)
 from lora_core.workspace import Workspace
 
 FEW_IMAGES: Final = 5
@@ -44,7 +55,9 @@ def check(
     advice: list[Problem] = []
     for look in _ADVICE:
         advice += look(run, found)
-    advice += _about_plan(run, amount)
+    told = {problem.setting for problem in [*problems, *advice]}  # by someone who knows more about it
+    advice += [problem for problem in _far_from_usual(run) if problem.setting not in told]
+    advice += [*_about_plan(run, amount), *_second_rate(run, engine)]
     if workspace is not None:
         advice += _about_machine(run, workspace)
     listed = list(dict.fromkeys([*problems, *advice]))
@@ -252,16 +265,29 @@ def _twice(run: RunConfig, found: RunImages) -> Iterator[Problem]:
         seen.add(place)
 
 
-def _far_from_usual(run: RunConfig, found: RunImages) -> Iterator[Problem]:
-    del found
+def _far_from_usual(run: RunConfig) -> Iterator[Problem]:
+    value_of = value_in(run)
     for placed in placed_values(run):
-        unused = placed.setting.key == "max_train_steps" and run.schedule.max_train_epochs
-        factor = placed.setting.key in _RATES and _finds_its_rate(run)
-        if not unused and not factor and _outside(placed):
-            advice = placed.setting.advice
-            reason = advice.reason if advice is not None else ""
-            what = f"{placed.setting.label} is {placed.value:g}. {reason}"
-            yield _advice(placed.setting.key, what, "Keep it if you meant it.")
+        key, advice = placed.setting.key, advice_for(placed.setting, value_of)
+        unused = key == "max_train_steps" and run.schedule.max_train_epochs
+        # An optimizer of this kind that nobody described: advice for others says nothing about it.
+        factor = key in _RATES and advice is placed.setting.advice and _finds_its_rate(run)
+        if advice is not None and not unused and not factor and _outside(placed, advice):
+            what = f"{placed.setting.label} is {placed.value:g}. {advice.reason}"
+            yield _advice(key, what, "Keep it if you meant it.")
+
+
+def _second_rate(run: RunConfig, engine: str) -> Iterator[Problem]:
+    """sd-scripts hands a LoRA of SDXL the first rate for both text parts (`train_network.py`, 48d368f)."""
+    rates, network = run.network.text_encoder_lr or (), run.network
+    if engine == SD_SCRIPTS and len(set(rates)) > 1 and not network.network_train_unet_only:
+        yield _advice(
+            "text_encoder_lr",
+            f"sd-scripts uses the first rate, {rates[0]:g}, for both text parts. The other does nothing.",
+            "Write one rate.",
+            {"text_encoder_lr": rates[:1]},
+            "Keep the first rate",
+        )
 
 
 def _finds_its_rate(run: RunConfig) -> bool:
@@ -269,10 +295,11 @@ def _finds_its_rate(run: RunConfig) -> bool:
     return name.startswith(("prodigy", "dadapt"))
 
 
-def _outside(placed: Placed) -> bool:
-    advice, value = placed.setting.advice, placed.value
+def _outside(placed: Placed, advice: Advice) -> bool:
+    value = placed.value
     # A length that is not used, and a rate of 0, which switches something off, are no slips.
-    if advice is None or not isinstance(value, int | float) or not value or value == placed.setting.default:
+    start = value == placed.setting.default and advice is placed.setting.advice
+    if not isinstance(value, int | float) or not value or start:
         return False
     return (advice.low is not None and value < advice.low) or (
         advice.high is not None and value > advice.high
@@ -340,5 +367,4 @@ _ADVICE: Final[tuple[Callable[[RunConfig, RunImages], Iterator[Problem]], ...]] 
     _without_effect,
     _held_back,
     _twice,
-    _far_from_usual,
 )

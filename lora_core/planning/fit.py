@@ -1,7 +1,8 @@
 """Changes that make a run fit this machine, the least harmful first, as few as will do.
 
-Covered: GPU memory and memory. Each change is one setting with its reason; nothing is changed here. Not
-covered: the disk, where only the user can tell what may go, and the time.
+Covered: GPU memory, memory, and what the run itself writes to the disk. Each change is one setting with its
+reason; nothing is changed here. Not covered: other files on the disk, where only the user can tell what may
+go, and the time.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from lora_core.planning.images import RunImages
 from lora_core.settings import RunConfig, setting, with_values
 from lora_core.workspace import Workspace
 
+FITTED: Final = frozenset({"gpu", "memory", "disk"})
+"""The lines of the card that changes of settings can help with."""
 _GRID: Final = 64
 _SMALLEST_SIDE: Final = 256
 _MOST_STEPS: Final = 40
@@ -66,6 +69,8 @@ def fitting(run: RunConfig, engine: str, ws: Workspace, images: RunImages | None
                 told = f"{len(kept)} change{'s' if len(kept) != 1 else ''}"
                 return Fitting(tuple(kept), True, f"With {told} it fits.")
     fix = "Use a smaller base model, or a computer with more memory."
+    if _over(before) == ["disk"]:
+        fix = "Remove files that you no longer need."
     return Fitting((), False, f"No change of settings makes it fit. {fix}")
 
 
@@ -88,7 +93,7 @@ def cheaper(run: RunConfig, known: Known, engine: str) -> Iterator[list[Change]]
 
 def _over(found: Estimate) -> list[str]:
     """What does not fit and could be helped."""
-    return [line.kind for line in found.too_much if line.kind in {"gpu", "memory"}]
+    return [line.kind for line in found.too_much if line.kind in FITTED]
 
 
 def _need(found: Estimate) -> tuple[int, ...]:
@@ -98,7 +103,7 @@ def _need(found: Estimate) -> tuple[int, ...]:
 def _helps(before: RunConfig, after: RunConfig, engine: str, known: Known) -> bool:
     """True when less of what is short is needed, nothing else becomes short, and no new error appears."""
     old, new = estimated(before, engine, known), estimated(after, engine, known)
-    if set(_over(new)) - set(_over(old)):
+    if set(_over(new)) - set(_over(old)) or _more_on_disk(old, new):
         return False
     less = any(
         (a.needed or 0) < (b.needed or 0)
@@ -106,6 +111,17 @@ def _helps(before: RunConfig, after: RunConfig, engine: str, known: Known) -> bo
         if (a := new.line(kind)) is not None and (b := old.line(kind)) is not None
     )
     return less and len(_errors(after, engine)) <= len(_errors(before, engine))
+
+
+def _more_on_disk(old: Estimate, new: Estimate) -> bool:
+    """True when a disk that is too small already would have to hold more."""
+    before, after = old.line("disk"), new.line("disk")
+    return (
+        "disk" in _over(old)
+        and before is not None
+        and after is not None
+        and ((after.needed or 0) > (before.needed or 0))
+    )
 
 
 def _errors(run: RunConfig, engine: str) -> list[str]:
@@ -156,6 +172,67 @@ def _change(run: RunConfig, key: str, after: Any, why: str) -> Change:
     else:
         before = getattr(getattr(run, place.concern), key)
     return Change(key, before, after, why)
+
+
+def _prepared(run: RunConfig, known: Known) -> Iterator[list[Change]]:
+    """What is prepared before the first step stays in memory."""
+    del known
+    if run.precision.cache_latents_to_disk and run.precision.cache_latents:
+        why = "Prepared pictures stay in memory. They are made anew at each start."
+        yield [_change(run, "cache_latents_to_disk", False, why)]
+    if run.text.cache_text_encoder_outputs_to_disk and run.text.cache_text_encoder_outputs:
+        why = "Captions that were read stay in memory. They are read anew at each start."
+        yield [_change(run, "cache_text_encoder_outputs_to_disk", False, why)]
+
+
+def _half_files(run: RunConfig, known: Known) -> Iterator[list[Change]]:
+    del known
+    if run.precision.save_precision == "float":
+        why = "Each LoRA file takes half of the space. Pictures look the same."
+        yield [_change(run, "save_precision", "fp16", why)]
+
+
+def _fewer_states(run: RunConfig, known: Known) -> Iterator[list[Change]]:
+    """The newest state alone: a run that broke off goes on from there."""
+    del known
+    saving, why = run.saving, "Only the newest state stays. A training that breaks off goes on from it."
+    if not saving.save_state:
+        return
+    changes = []
+    if saving.save_every_n_epochs and saving.save_last_n_epochs_state != 1:
+        changes.append(_change(run, "save_last_n_epochs_state", 1, why))
+    every = saving.save_every_n_steps
+    if every and saving.save_last_n_steps_state != every:
+        changes.append(_change(run, "save_last_n_steps_state", every, why))
+    if changes:
+        yield changes
+
+
+def _fewer_files(run: RunConfig, known: Known) -> Iterator[list[Change]]:
+    """Fewer LoRA files from the way, so that one has fewer to choose from."""
+    del known
+    saving = run.saving
+    for number in _FILES_KEPT:
+        why = f"Only the newest {number} from the way stay. You have fewer to choose from."
+        why = "Only the newest one from the way stays, and the finished one." if number == 1 else why
+        changes = []
+        if saving.save_every_n_epochs and (saving.save_last_n_epochs or number + 1) > number:
+            changes.append(_change(run, "save_last_n_epochs", number, why))
+        back = (saving.save_every_n_steps or 0) * number
+        if back and (saving.save_last_n_steps or back + 1) > back:
+            changes.append(_change(run, "save_last_n_steps", back, why))
+        if changes:
+            yield changes
+
+
+def _no_states(run: RunConfig, known: Known) -> Iterator[list[Change]]:
+    del known
+    if run.saving.save_state:
+        why = "No states are kept. A training that breaks off has to start anew."
+        yield [_change(run, "save_state", False, why)]
+
+
+_FILES_KEPT: Final = (10, 5, 3, 1)
 
 
 def _latents(run: RunConfig, known: Known) -> Iterator[list[Change]]:
@@ -250,6 +327,10 @@ def _resolution(run: RunConfig, known: Known) -> Iterator[list[Change]]:
 
 
 _OFFERS: Final[tuple[Callable[[RunConfig, Known], Iterator[list[Change]]], ...]] = (
+    _prepared,
+    _half_files,
+    _fewer_states,
+    _fewer_files,
     _latents,
     _texts,
     _checkpointing,
@@ -257,6 +338,7 @@ _OFFERS: Final[tuple[Callable[[RunConfig, Known], Iterator[list[Change]]], ...]]
     _batch,
     _precision,
     _eight_bits,
+    _no_states,
     _resolution,
 )
 """From what costs nothing to what costs the most."""

@@ -65,6 +65,8 @@ def load(workspace: Workspace, name: str) -> Project:
         repeats=_repeats(_table(record, "repeats")),
         texts=_pairs(_table(record, "texts")),
         other=_table(record, "other"),
+        dataset_other=_table(record, "dataset_other"),
+        subset_other=_table(record, "subset_other"),
         engine=str(record.get("engine", settings.BUILT_IN)),
         goal=str(record.get("goal", "")),
         preset=str(record.get("preset", "")),
@@ -203,7 +205,12 @@ def _write(workspace: Workspace, project: Project) -> None:
         tables["texts"] = {"fields": list(project.texts), "typed": list(project.texts.values())}
     tables |= {
         name: table
-        for name, table in (("preset_values", project.preset_values), ("other", project.other))
+        for name, table in (
+            ("preset_values", project.preset_values),
+            ("other", project.other),
+            ("dataset_other", project.dataset_other),
+            ("subset_other", project.subset_other),
+        )
         if table
     }
     lines = settings.write_lines(head)

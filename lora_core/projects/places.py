@@ -16,7 +16,14 @@ from lora_core import settings
 from lora_core.history import ABSENT
 from lora_core.projects.record import Project, plain
 
-_TABLES: Final = {"settings": "values", "texts": "texts", "repeats": "repeats", "other": "other"}
+_TABLES: Final = {
+    "settings": "values",
+    "texts": "texts",
+    "repeats": "repeats",
+    "other": "other",
+    "dataset_other": "dataset_other",
+    "subset_other": "subset_other",
+}
 _WHOLE: Final = ("engine", "goal", "preset", "preset_values")
 _LONGEST: Final = 40
 _NAMED: Final = 3

@@ -49,6 +49,10 @@ class Project:
     that does not fit. A value that is set in another way takes the text away."""
     other: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that are not described here, as they stood in a file; they are handed on."""
+    dataset_other: Mapping[str, Any] = field(default_factory=dict)
+    """The same of the dataset's table."""
+    subset_other: Mapping[str, Any] = field(default_factory=dict)
+    """The same of the tables of its folders, which are alike in this."""
     engine: str = settings.BUILT_IN
     goal: str = ""
     """What the LoRA is for: the id of a goal of `lora_core.settings.presets`; empty while not chosen."""
@@ -213,7 +217,12 @@ def draft_of(project: Project) -> RunConfig:
     bare = RunConfig(
         model=settings.ModelSettings(pretrained_model_name_or_path=_NOWHERE),
         dataset=settings.DatasetFile(
-            datasets=(settings.DatasetSettings(subsets=(settings.SubsetSettings(image_dir=_NOWHERE),)),)
+            datasets=(
+                settings.DatasetSettings(
+                    subsets=(settings.SubsetSettings(image_dir=_NOWHERE, other=dict(project.subset_other)),),
+                    other=dict(project.dataset_other),
+                ),
+            )
         ),
         other=dict(project.other),
     )
@@ -234,7 +243,17 @@ def of_draft(name: str, run: RunConfig) -> Project:
         for key, value in values_of(run).items()
         if key not in {MODEL, IMAGES} or Path(value).name != _NOWHERE.name
     }
-    return Project(name=name, values=values, other=dict(run.other))
+    return Project(name=name, values=values, **others_of(run))
+
+
+def others_of(run: RunConfig) -> dict[str, Any]:
+    """What stood in the files of `run` and is not described here, by the project's own names for it."""
+    dataset = run.dataset.datasets[0]
+    return {
+        "other": dict(run.other),
+        "dataset_other": dict(dataset.other),
+        "subset_other": dict(dataset.subsets[0].other),
+    }
 
 
 def values_of(run: RunConfig) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""All settings: what is typed reaches the project and the engine's files, stays as typed, and can be undone.
+"""All settings: what is typed reaches the project, the files and the engine, stays as typed, can be undone.
 
 The form is drawn by a script of its own, so that these tests hold wherever a page puts it.
 """
 
+import json
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +21,7 @@ from lora_core.projects import Project
 from lora_core.projects.record import plain
 from lora_core.settings import Setting
 from lora_core.settings._owners import ANY_OTHER
-from lora_core.workspace import Workspace
+from lora_core.workspace import APP_ROOT, Workspace
 from ui import settings_form, settings_groups, settings_words
 
 NAME = "x"
@@ -57,7 +61,7 @@ def script() -> None:
 
 def opened(*concerns: str, **state: Any) -> AppTest:
     """The form with these groups open, as a new tab would see it."""
-    app = AppTest.from_function(script, default_timeout=60)
+    app = AppTest.from_function(script, default_timeout=300)
     app.session_state["all_settings"] = True
     for concern in concerns:
         app.session_state[f"group_{concern}"] = True
@@ -107,6 +111,19 @@ def batches() -> Iterator[tuple[str, dict[str, Any], list[Setting]]]:
 BATCHES = list(batches())
 
 
+def through_the_form(ws: Workspace, concern: str, needs: dict[str, Any], members: list[Setting]) -> None:
+    """Change each of these settings in its field."""
+    projects.create(ws, NAME, {**ON_DISK, **needs})
+    app = opened(concern)
+    # A setting that owns others goes last: they are there until it changes.
+    owners = {key for s in settings.catalogue() for key in s.only}
+    for s in sorted(members, key=lambda s: s.key in owners):
+        entry = another(s)
+        chosen = s.kind in {"flag", "choice"} or s.choices_for(ENGINE)
+        field(app, s.key).set_value(entry if chosen else settings_words.shown(entry))
+    sound(app.run())
+
+
 @pytest.mark.parametrize(
     ("concern", "needs", "members"),
     BATCHES,
@@ -115,18 +132,8 @@ BATCHES = list(batches())
 def test_each_changed_value_is_in_the_project_and_in_the_engines_files(
     ws: Workspace, concern: str, needs: dict[str, Any], members: list[Setting]
 ) -> None:
-    projects.create(ws, NAME, {**ON_DISK, **needs})
-    app = opened(concern)
+    through_the_form(ws, concern, needs, members)
     wanted = {s.key: another(s) for s in members}
-    # A setting that owns others goes last: they are there until it changes.
-    owners = {key for s in settings.catalogue() for key in s.only}
-    for s in sorted(members, key=lambda s: s.key in owners):
-        entry = wanted[s.key]
-        typed = (
-            entry if s.kind in {"flag", "choice"} or s.choices_for(ENGINE) else settings_words.shown(entry)
-        )
-        field(app, s.key).set_value(typed)
-    sound(app.run())
     kept = projects.load(ws, NAME)
     lost = {
         key: kept.value(key)
@@ -156,6 +163,50 @@ def as_written(s: Setting, value: Any) -> Any:
         return value
     value = tuple(value) if isinstance(value, list) else value
     return f"{s.key}={value if s.place == 'network_args' else repr(value)}"
+
+
+def parsed(configs: list[Path]) -> list[dict[str, Any]]:
+    """What one process of the engine makes of these files."""
+    command = [sys.executable, "-m", "lora_core.engines.diffusers", *map(str, configs), "--show-settings"]
+    ended = subprocess.run(
+        command,
+        cwd=APP_ROOT,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    return [json.loads(line) for line in ended.stdout.decode().splitlines()]
+
+
+@pytest.mark.timeout(900)
+def test_each_value_that_is_put_into_the_form_is_what_the_engines_process_has_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = []
+    for number, (concern, needs, members) in enumerate(BATCHES):
+        monkeypatch.setenv("LORA_WORKSPACE", str(tmp_path / f"workspace{number}"))
+        ws = Workspace.open()
+        through_the_form(ws, concern, needs, members)
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        for name, text in settings.run_files(projects.run_of(projects.load(ws, NAME))).items():
+            (folder / name).write_text(text, "utf-8")
+        configs.append(folder / settings.CONFIG_NAME)
+    arrived, asked = {}, {}
+    for (_, _, members), found in zip(BATCHES, parsed(configs), strict=True):
+        (dataset,) = found["datasets"]
+        (subset,) = dataset["subsets"]
+        places = {"dataset": dataset, "subset": subset}
+        for s in members:
+            arrived[s.key] = places.get(s.place, found)[s.key]
+            asked[s.key] = json.loads(json.dumps(another(s), default=str))
+    assert len(asked) > 90
+    assert arrived == asked
+    assert {key: type(value) for key, value in arrived.items()} == {
+        key: type(value) for key, value in asked.items()
+    }, "10 steps and a share of 10.0 are not the same"
 
 
 def test_every_setting_that_can_act_now_has_a_field(ws: Workspace) -> None:
@@ -223,6 +274,37 @@ def test_what_another_window_changes_is_shown_and_both_keep_their_own(ws: Worksp
     kept = projects.load(ws, NAME)
     assert (kept.value("network_dim"), kept.value("network_alpha")) == (32, 4.0)
     assert field(whole(one), "network_alpha").value == "4"
+
+
+def test_after_a_change_the_browser_is_told_what_was_saved(ws: Workspace) -> None:
+    # An older answer may reach it behind what was typed; it would send that one back as typed by somebody.
+    projects.create(ws, NAME)
+    app = opened("network")
+    field(app, "network_dim").set_value("32").run()
+    proto = field(app, "network_dim").proto
+    assert (proto.set_value, proto.value) == (True, "32")
+    assert not field(app, "network_alpha").proto.set_value
+
+
+def test_an_answer_that_comes_while_one_types_does_not_replace_the_text(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = opened("network")
+    assert all(one.proto.HasField("live_debounce_ms") for one in app.text_input if one.key.startswith("run_"))
+
+
+def test_fields_and_groups_keep_their_places_when_others_go(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app, moved = opened(settings_search="dropout"), opened(settings_search="rank_dropout")
+
+    def place(at: AppTest, element: Any, path: tuple[int, ...] = ()) -> tuple[int, ...] | None:
+        for number, child in getattr(element, "children", {}).items():
+            if getattr(child, "key", None) == f"run_{NAME}_rank_dropout":
+                return (*path, number)
+            if found := place(at, child, (*path, number)):
+                return found
+        return None
+
+    assert place(app, app.main) == place(moved, moved.main) is not None
 
 
 def test_undo_and_redo_reach_the_fields_and_say_what_they_do(ws: Workspace) -> None:
@@ -340,6 +422,25 @@ def test_a_text_with_problems_changes_nothing_and_tells_all_of_them(ws: Workspac
     assert all(key in error.value.replace("\\", "") for key in ("network_dim", "no_such_key", "num_repeats"))
     assert projects.load(ws, NAME).value("seed") == settings.setting("seed").default
     assert "many" in whole(app).text_area(key="recipe_text_config").value
+
+
+def test_keys_that_nobody_described_come_in_as_text_stay_and_are_shown(ws: Workspace) -> None:
+    projects.create(ws, NAME, ON_DISK)
+    app = opened(recipe_text=True, engine_view=True)
+    text = app.text_area(key="recipe_text_dataset")
+    lines = text.value.replace(
+        "[[datasets.subsets]]",
+        "network_multiplier = 0.5\n[[datasets.subsets]]\ncustom_attributes = { a = 1 }",
+    )
+    text.set_value(lines).run()
+    app.button(key="recipe_text_apply").click().run()
+    kept = projects.load(ws, NAME)
+    assert (kept.dataset_other, kept.subset_other) == (
+        {"network_multiplier": 0.5},
+        {"custom_attributes": {"a": 1}},
+    )
+    assert any("network_multiplier = 0.5" in code.value for code in whole(app).code)
+    assert "custom_attributes" in app.text_area(key="recipe_text_dataset").value
 
 
 def test_a_form_change_meanwhile_survives_the_applied_text(ws: Workspace) -> None:

@@ -140,9 +140,7 @@ def search(page: Page, key: str) -> Locator:
     box = page.get_by_role("searchbox").or_(page.get_by_label("Search the settings by name or meaning"))
     box.first.fill(key)
     box.first.press("Enter")
-    page.wait_for_timeout(500)  # a person takes longer to reach the field
-    drawn(page)
-    return page.locator(f".st-key-set_{key} input").first
+    return page.locator(f".st-key-set_{key} input").first  # at once: what is typed meanwhile must be kept
 
 
 def take_along(page: Page, path: Path) -> None:
@@ -166,7 +164,6 @@ def test_ten_settings_of_an_expert_survive_a_reload_and_go_out_and_in_byte_by_by
         field.fill(text)
         field.press("Enter")
         expect(page.locator(f".st-key-set_{key}").get_by_text("Changed.")).to_be_visible()
-        drawn(page)
     page.reload()
     drawn(page)
     open_box(page, "All settings")

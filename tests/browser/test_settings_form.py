@@ -1,10 +1,11 @@
 """All settings in a real browser: sound in both themes, by keyboard, after a reload, in a second window."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from app_server import AppServer, Theme, drawn, sideways
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from lora_core import demo, projects
 from lora_core.workspace import Workspace
@@ -85,6 +86,76 @@ def test_what_is_typed_by_keyboard_alone_is_there_after_a_reload_and_in_a_second
     page.keyboard.press("Enter")  # the newest change is the other window's
     expect(page.get_by_role("textbox", name="Rank of convolutions", exact=True)).not_to_have_value("9")
     assert rank(page) == "37"
+
+
+class Line:
+    """The line from the server to a page, which can hold back what the server says."""
+
+    def __init__(self) -> None:
+        self.held: list[Any] | None = None
+        self.page: WebSocketRoute | None = None
+
+    def route(self, page: WebSocketRoute) -> None:
+        self.page, server = page, page.connect_to_server()
+        page.on_message(server.send)
+        server.on_message(self._comes)
+
+    def _comes(self, message: str | bytes) -> None:
+        assert self.page is not None
+        if self.held is None:
+            self.page.send(message)
+        else:
+            self.held.append(message)
+
+    def wait_for_some(self, page: Page) -> None:
+        """Until the server has begun to answer, and says nothing more."""
+        said = -1
+        while not self.held or len(self.held) != said:
+            said = len(self.held or ())
+            page.wait_for_timeout(1000)
+
+    def release(self) -> None:
+        assert self.page is not None
+        held, self.held = self.held or [], None
+        for message in held:
+            self.page.send(message)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("first", "then", "key"),
+    [("", "rank", "network_dim"), ("dropout", "rank_dropout", "rank_dropout")],
+    ids=["a group that was open", "a field that moves up"],
+)
+def test_what_is_typed_while_a_search_is_still_being_answered_is_kept(
+    server: AppServer, visit: Visit, first: str, then: str, key: str
+) -> None:
+    page, line = visit(server), Line()
+    page.route_web_socket("**/*", line.route)
+    page.goto(f"{server.url}/Training?step=review")
+    drawn(page)
+    with_groups(page, *(() if first else GROUPS[:1]))
+    search = page.get_by_label("Search the settings by name or meaning").first
+    field = page.locator(f".st-key-set_{key} input").first
+    if first:
+        search.fill(first)
+        search.press("Enter")
+    expect(field).to_be_visible()
+    drawn(page)
+    line.held = []
+    search.fill(then)
+    search.press("Enter")
+    field.fill("0.25" if key == "rank_dropout" else "41")
+    typed = field.input_value()
+    line.wait_for_some(page)
+    line.release()
+    expect(page.locator(".st-key-set_seed, .st-key-set_module_dropout")).to_have_count(0)  # it is answered
+    drawn(page)
+    expect(field).to_have_value(typed)
+    expect(field).to_be_focused()
+    field.press("Enter")
+    expect(page.locator(f".st-key-set_{key}").get_by_text("Changed.")).to_be_visible()
+    assert str(projects.load(Workspace.open(server.workspace), NAME).value(key)) == typed
 
 
 def test_help_and_groups_open_by_keyboard(server: AppServer, visit: Visit) -> None:

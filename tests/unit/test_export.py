@@ -57,6 +57,24 @@ def run(tmp_path: Path) -> RunConfig:
     return loads_run(CONFIG, "[[datasets]]\nresolution = 64\n" + "".join(folders))
 
 
+def test_an_exported_run_that_is_read_in_a_clean_folder_goes_out_again_byte_by_byte(
+    run: RunConfig, tmp_path: Path
+) -> None:
+    values = {"network_dim": 12, "learning_rate": 0.00031, "unet_lr": 2.5e-4, "noise_offset": 0.0357}
+    changed = with_values(run, {**values, "lr_warmup_steps": 0.07, "seed": 987654321, "min_snr_gamma": 4.25})
+    first = export_run_zip(changed, tmp_path / "first.zip").path
+    clean = tmp_path / "elsewhere" / "clean"
+    with zipfile.ZipFile(first) as archive:
+        archive.extractall(clean)
+        texts = {name: archive.read(name) for name in archive.namelist() if name.endswith(".toml")}
+    again = loads_run(texts["config.toml"].decode(), texts["dataset.toml"].decode(), clean)
+    second = export_run_zip(again, tmp_path / "second.zip").path
+    with zipfile.ZipFile(second) as archive:
+        found = {name: archive.read(name) for name in archive.namelist() if name.endswith(".toml")}
+    assert found == texts
+    assert str(tmp_path).encode() not in b"".join(texts.values())
+
+
 def test_a_zip_is_written_as_a_job_and_is_the_same(run: RunConfig, tmp_path: Path) -> None:
     ws = Workspace.open(tmp_path / "workspace")
     run = with_values(run, {"sample_prompts": None})  # they would come from the job's own file

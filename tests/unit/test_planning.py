@@ -10,9 +10,11 @@ from PIL import Image
 
 from lora_core.datasets.buckets import Size
 from lora_core.errors import EngineError, Problem
-from lora_core.planning import check, look_at_images, plan
+from lora_core.planning import check, checks, look_at_images, plan
 from lora_core.planning.steps import split_sizes
 from lora_core.settings import (
+    BUILT_IN,
+    SD_SCRIPTS,
     DatasetFile,
     DatasetSettings,
     ModelSettings,
@@ -232,6 +234,31 @@ def test_a_setting_that_does_nothing_or_is_far_from_usual_is_told(
 ) -> None:
     (problem,) = found(a_run(folder, **values), key)
     assert problem.severity == "advice"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "told"),
+    [("Prodigy", 1e-4, True), ("Prodigy", 1.0, False), ("Lion", 5e-4, True), ("Lion", 5e-5, False)],
+)
+def test_what_is_a_usual_rate_depends_on_the_optimizer(
+    folder: Path, optimizer: str, rate: float, told: bool
+) -> None:
+    run = a_run(folder, optimizer_type=optimizer, learning_rate=rate)
+    assert bool(list(checks._far_from_usual(run))) == told
+
+
+def test_what_the_engine_says_about_a_value_is_not_said_twice(folder: Path) -> None:
+    (problem,) = found(a_run(folder, optimizer_type="Prodigy", learning_rate=1e-4), "learning_rate")
+    assert problem.mend
+
+
+def test_sd_scripts_uses_one_rate_for_both_text_parts_and_that_is_told(folder: Path) -> None:
+    two = a_run(folder, text_encoder_lr=(1e-5, 2e-5), network_train_unet_only=False)
+    (problem,) = checks._second_rate(two, SD_SCRIPTS)
+    assert problem.severity == "advice"
+    assert problem.mend == {"text_encoder_lr": (1e-5,)}
+    assert not list(checks._second_rate(two, BUILT_IN))
+    assert not list(checks._second_rate(a_run(folder, text_encoder_lr=(1e-5,)), SD_SCRIPTS))
 
 
 def test_a_bucket_that_cannot_fill_a_batch_is_told(folder: Path) -> None:

@@ -431,6 +431,48 @@ def test_an_older_card_is_offered_the_half_precision_that_it_has(
         assert (change.key, change.before, change.after) == ("mixed_precision", "no", half)
 
 
+MANY_FILES = {"max_train_epochs": 40, "save_every_n_epochs": 1, "save_state": True, "network_dim": 64}
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "keys"),
+    [
+        ({"cache_latents": True, "cache_latents_to_disk": True}, 0.9999, ["cache_latents_to_disk"]),
+        ({**MANY_FILES, "save_state": False, "save_precision": "float"}, 0.6, ["save_precision"]),
+        (
+            {**MANY_FILES, "save_every_n_epochs": None, "save_every_n_steps": 1},
+            0.5,
+            ["save_last_n_steps_state"],
+        ),
+        (MANY_FILES, 0.5, ["save_last_n_epochs_state"]),
+        (MANY_FILES, 0.1, ["save_last_n_epochs_state", "save_last_n_epochs"]),
+        (MANY_FILES, 0.02, ["save_last_n_epochs", "save_state"]),
+    ],
+)
+def test_a_disk_that_is_too_small_is_helped_by_keeping_less_the_least_harmful_first(
+    make: Make, ws: Workspace, has: Callable[..., None], values: dict[str, Any], share: float, keys: list[str]
+) -> None:
+    run = make("sd1", **values)
+    has()
+    whole = line(planning.estimate(run, "diffusers", ws), "disk").needed
+    assert whole is not None
+    has(disk=whole * share / GIB)
+    found = planning.fitting(run, "diffusers", ws)
+    assert found.fits, found
+    assert [change.key for change in found.changes] == keys
+    fitted = with_values(run, {change.key: change.after for change in found.changes})
+    assert planning.make_it_fit(fitted, "diffusers", ws) == []
+
+
+def test_a_disk_that_is_full_of_other_things_needs_room_from_the_user(
+    make: Make, ws: Workspace, has: Callable[..., None]
+) -> None:
+    has(disk=0)
+    found = planning.fitting(make("sd1", **MANY_FILES), "diffusers", ws)
+    assert not found.fits
+    assert "Remove files" in found.sentence
+
+
 def test_it_says_so_when_nothing_helps(make: Make, ws: Workspace, has: Callable[..., None]) -> None:
     has(gpu=1)
     found = planning.fitting(make("sdxl", 1024), "diffusers", ws)

@@ -9,7 +9,7 @@ from test_settings import a_run, another_value
 from lora_core import projects
 from lora_core.errors import FileTooNewError, SettingsError, WorkspaceError
 from lora_core.projects import Project
-from lora_core.settings import catalogue, setting
+from lora_core.settings import catalogue, dump_dataset, setting
 from lora_core.workspace import Workspace
 
 CHOSEN = {"pretrained_model_name_or_path": Path("/models/base"), "image_dir": Path("C:\\users\\new\\images")}
@@ -29,6 +29,24 @@ def test_every_setting_of_a_project_survives_saving_and_opening(workspace: Works
         assert getattr(projects.run_of(opened), s.concern, None) == getattr(
             projects.run_of(made), s.concern, None
         )
+
+
+def test_keys_of_a_dataset_that_nobody_described_are_kept_and_handed_on(workspace: Workspace) -> None:
+    kept = Project(
+        name="x", values=CHOSEN, other={"one": 1}, dataset_other={"two": "b"}, subset_other={"three": [3]}
+    )
+    projects.save(workspace, kept)
+    opened = projects.load(workspace, "x")
+    assert opened == replace(kept, values={key: str(value) for key, value in CHOSEN.items()})
+    run = projects.run_of(opened)
+    assert projects.others_of(run) == {
+        "other": {"one": 1}, "dataset_other": {"two": "b"}, "subset_other": {"three": [3]}
+    }  # fmt: skip
+    assert all(part in dump_dataset(run) for part in ('two = "b"', "three = [3]"))
+    without = projects.save(workspace, replace(opened, dataset_other={}))
+    assert projects.load(workspace, "x") == without
+    projects.undo(workspace, "x")
+    assert projects.load(workspace, "x").dataset_other == {"two": "b"}
 
 
 def test_a_project_without_a_base_or_images_says_what_to_choose() -> None:
