@@ -172,5 +172,6 @@ def not_shown(opened: Project, family: str | None, search: str) -> Iterator[tupl
     shown = {s.key for s in shown_now(opened, family)}
     idle = settings.no_effect(value_of(opened), opened.engine, family)
     for s in settings.catalogue():
-        if s.key not in shown and s.key in idle and found_by(s, search):
+        here = opened.engine in s.engines  # what only an engine has that is not offered is not shown
+        if here and s.key not in shown and s.key in idle and found_by(s, search):
             yield s, idle[s.key]
