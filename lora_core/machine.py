@@ -366,6 +366,8 @@ def torch_facts() -> dict[str, Any]:
             "device": "cuda",
             "device_name": torch.cuda.get_device_name(0),
             "memory_mib": memory // 2**20,
+            "device_count": torch.cuda.device_count(),
+            "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         }
         facts["bf16"] = torch.cuda.is_bf16_supported(including_emulation=False)
     elif torch.backends.mps.is_available():

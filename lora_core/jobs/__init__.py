@@ -1,6 +1,6 @@
 """Long actions as detached, supervised processes that survive the app.
 
-Import from here. Covered: asking for a job, its true state, stop, pause, resume, its log. Not
+Import from here. Covered: asking for a job, its true state, stop, pause, resume, the queue, its log. Not
 covered: what the work is (see kinds.py) and training runs as such (see `lora_core.runs`).
 
     job = jobs.create(ws, "import", "My photos", {"source": "/home/me/photos"})
@@ -11,16 +11,29 @@ covered: what the work is (see kinds.py) and training runs as such (see `lora_co
 
 from lora_core.jobs.control import (
     create,
-    get,
-    jobs,
     log_tail,
     pause,
+    remove,
     request,
     resume,
     states,
     status,
     stop,
     wait,
+)
+from lora_core.jobs.listing import get, jobs
+from lora_core.jobs.queue import (
+    Queued,
+    QueueRules,
+    go_on,
+    hold,
+    queue,
+    queue_rules,
+    release,
+    reorder,
+    set_queue_rules,
+    start_at,
+    stopped_by,
 )
 from lora_core.jobs.records import ACTIVE, ENDED, RESUMABLE, STATES, End, Job, Saved, State, Status
 from lora_core.jobs.spawn import ensure_runner
@@ -32,19 +45,31 @@ __all__ = [
     "STATES",
     "End",
     "Job",
+    "QueueRules",
+    "Queued",
     "Saved",
     "State",
     "Status",
     "create",
     "ensure_runner",
     "get",
+    "go_on",
+    "hold",
     "jobs",
     "log_tail",
     "pause",
+    "queue",
+    "queue_rules",
+    "release",
+    "remove",
+    "reorder",
     "request",
     "resume",
+    "set_queue_rules",
+    "start_at",
     "states",
     "status",
     "stop",
+    "stopped_by",
     "wait",
 ]

@@ -1,7 +1,8 @@
 """What pages, commands and other packages may do with jobs.
 
-Covered: asking for a job, listing, its true status, stop, pause, save now, sample now, resume,
-waiting, the log's end. Not covered: doing the work (worker.py) and supervising it (runner.py).
+Covered: asking for a job, its true status, stop, pause, save now, sample now, resume, waiting, the
+log's end. Not covered: doing the work (worker.py), supervising it (runner.py), the order of those
+that wait (queue.py).
 Nothing here keeps anything in memory that matters: any process may ask, at any time.
 """
 
@@ -10,13 +11,17 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from lora_core.errors import DiskFullError, JobError, WorkspaceError
 from lora_core.jobs import log, look, requests
+from lora_core.jobs.dispatch import waits_by_itself
 from lora_core.jobs.kinds import kind_of
+from lora_core.jobs.listing import get
+from lora_core.jobs.queue import arranging, at_end, at_front
 from lora_core.jobs.records import (
     ACTIVE,
     ENDED,
@@ -27,7 +32,6 @@ from lora_core.jobs.records import (
     job_record,
     move,
     noted,
-    read_job,
     write_status,
 )
 from lora_core.jobs.spawn import ensure_runner, runner_alive
@@ -36,8 +40,6 @@ from lora_core.workspace import Workspace, disk_errors, write_atomic, write_json
 
 FORCE_GRACE_S: Final = 2.0
 _WAIT_POLL_S: Final = 0.1
-
-_known: dict[Path, tuple[int, Job]] = {}
 
 
 def create(
@@ -52,12 +54,15 @@ def create(
     project: str | None = None,
     hashes: Mapping[str, str] | None = None,
     start: bool = True,
+    hold: bool = False,
+    not_before: float | None = None,
 ) -> Job:
     """Write a job down, queued, and see to it that a runner is there to start it.
 
     `params` are plain JSON values for the work; `files` are written into the job's folder by
     name (`config.toml`). All of it is frozen from here on. The folder appears whole or not at
-    all. `start=False` leaves starting a runner to a later `ensure_runner`.
+    all. `start=False` leaves starting a runner to a later `ensure_runner`. With `hold` it waits
+    until it is released, with `not_before` until this Unix time.
 
     Raises:
         JobError: no such kind, or no runner could be started (the job is queued then).
@@ -81,13 +86,13 @@ def create(
         params=dict(params or {}),
         hashes=dict(hashes or {}),
     )
-    _write(job, files or {})
+    _write(workspace, job, files or {}, Status(state="queued", updated=now, held=hold, not_before=not_before))
     if start:
         ensure_runner(workspace)
     return job
 
 
-def _write(job: Job, files: Mapping[str, str | bytes]) -> None:
+def _write(workspace: Workspace, job: Job, files: Mapping[str, str | bytes], status: Status) -> None:
     made = job.folder.with_name(f".new-{job.id}")
     try:
         with disk_errors(f"The job {job.name} was not started."):
@@ -98,8 +103,9 @@ def _write(job: Job, files: Mapping[str, str | bytes]) -> None:
                     raise ValueError(f"{name} is not a plain file name")
                 write_atomic(made / name, content)
             write_json(made / "job.json", job_record(job))
-            write_status(made, Status(state="queued", updated=job.created, order=job.created))
-            made.rename(job.folder)
+            with arranging(workspace):
+                write_status(made, replace(status, order=at_end(workspace)))
+                made.rename(job.folder)
     except DiskFullError:
         raise
     except OSError as error:
@@ -110,61 +116,6 @@ def _write(job: Job, files: Mapping[str, str | bytes]) -> None:
         ) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)  # nothing is left to remove when the rename worked
-
-
-def get(workspace: Workspace, job_id: str) -> Job:
-    """The job with this id.
-
-    Raises:
-        JobError: there is none, or its record cannot be read.
-        FileTooNewError: a newer version of the app wrote it.
-    """
-    if not job_id or Path(job_id).name != job_id or job_id.startswith("."):
-        raise _no_job(job_id)
-    folder = workspace.jobs / job_id
-    try:
-        written = (folder / "job.json").stat().st_mtime_ns
-    except OSError as error:
-        raise _no_job(job_id) from error
-    cached = _known.get(folder)
-    if cached is None or cached[0] != written:
-        cached = _known[folder] = (written, read_job(folder))
-    return cached[1]
-
-
-def _no_job(job_id: str) -> JobError:
-    return JobError(
-        f"There is no job {job_id or 'without an id'}.",
-        why="This workspace has no folder of this name with a job.json in it.",
-        fix="Look at the list of jobs for the right id.",
-    )
-
-
-def jobs(workspace: Workspace, *, kind: str | None = None, limit: int | None = None) -> list[Job]:
-    """The jobs of this workspace, newest first; folders that are no readable jobs are left out.
-
-    Ids sort by time, so only the records that are returned are opened, each once per process.
-    """
-    found: list[Job] = []
-    for job_id in ids(workspace):
-        if limit is not None and len(found) >= limit:
-            break
-        try:
-            job = get(workspace, job_id)
-        except (JobError, WorkspaceError):
-            continue
-        if kind is None or job.kind == kind:
-            found.append(job)
-    return found
-
-
-def ids(workspace: Workspace) -> list[str]:
-    """Names of all job folders, newest first; none of them is opened."""
-    try:
-        names = [entry.name for entry in workspace.jobs.iterdir()]
-    except FileNotFoundError:
-        return []
-    return sorted((name for name in names if not name.startswith(".")), reverse=True)
 
 
 def status(workspace: Workspace, job_id: str) -> Status:
@@ -183,19 +134,47 @@ def status(workspace: Workspace, job_id: str) -> Status:
                 ensure_runner(workspace)
         except JobError as error:
             return look.with_message(job, noted(seen, f"{error.what} {error.why}"))
+    if seen.state == "queued" and (why := waits_by_itself(seen, time.time())) is not None:
+        return replace(seen, message=why)
     return seen
 
 
-def stop(workspace: Workspace, job_id: str, *, force: bool = False) -> None:
+def stop(workspace: Workspace, job_id: str, *, force: bool = False, anyway: bool = False) -> None:
     """End the job. A running one is asked to save and end, and ended by force after its grace.
 
     Queued and paused jobs are stopped at once; one that has ended stays as it is. `force=True`
-    does not wait for a save: 2 s, then the process is killed.
+    does not wait for a save: 2 s, then the process is killed; where another computer works on the
+    job, that needs `anyway=True`.
 
     Raises:
-        JobError: there is no such job.
+        JobError: there is no such job, or force was asked for and another computer works on it.
     """
+    job = get(workspace, job_id)
+    if force and not anyway:
+        _refuse_elsewhere(job, "stopped by force")
     _end(workspace, job_id, "stop", force=force)
+    if force and anyway:
+        with changing(job.folder):
+            _let_go_elsewhere(job, "stopped")
+
+
+def remove(workspace: Workspace, job_id: str) -> None:
+    """Take a waiting job out of the queue; `resume` puts it back, at the end.
+
+    Raises:
+        JobError: there is no such job, or it does not wait any more.
+    """
+    job = get(workspace, job_id)
+    with changing(job.folder):
+        now = look.recorded(job)
+        if now.state == "queued":
+            _end_at_once(job, now, "stop")
+            return
+    raise JobError(
+        f"The job {job.name} was not taken out of the queue.",
+        why=f"It does not wait any more: it is {now.state}.",
+        fix="Stop it, if it should not go on." if now.active else "There is nothing to do.",
+    )
 
 
 def pause(workspace: Workspace, job_id: str) -> None:
@@ -209,44 +188,77 @@ def pause(workspace: Workspace, job_id: str) -> None:
     _end(workspace, job_id, "pause", force=False)
 
 
+def _refuse_elsewhere(job: Job, wish: str) -> None:
+    seen = look.status(job)
+    if seen.elsewhere:
+        raise JobError(
+            f"The job {job.name} was not {wish}.",
+            why=f"The computer {seen.elsewhere} works on it, and two at once would damage its files.",
+            fix=f"Do it on {seen.elsewhere}. If that computer is off for good, do it here anyway.",
+        )
+
+
+def _let_go_elsewhere(job: Job, to: Literal["stopped", "lost"]) -> Status:
+    """The status, with the end of a job that another computer is on record to work on written into it."""
+    seen, now = look.status(job), look.recorded(job)
+    if seen.elsewhere is None or now.state not in ACTIVE:
+        return now
+    cause = f"It was taken from the computer {seen.elsewhere}, as asked, without waiting for it."
+    end = End(cause=cause, fix=look.what_next(job, now), at=time.time(), step=now.step)
+    write_status(job.folder, ended := move(now, to, end=end, updated=end.at))
+    return ended
+
+
+def _end_at_once(job: Job, now: Status, name: Literal["stop", "pause"]) -> None:
+    """Of a job that no process works on; call it while holding `changing`."""
+    if now.state == "queued" and now.attempt == 1:
+        end = End(cause="It was taken out of the queue before it started.", at=time.time())
+    else:
+        end = End(cause="It was ended while no process worked on it.", at=time.time(), step=now.step)
+    write_status(job.folder, move(now, "stopped" if name == "stop" else "paused", end=end, updated=end.at))
+
+
 def _end(workspace: Workspace, job_id: str, name: Literal["stop", "pause"], *, force: bool) -> None:
     job = get(workspace, job_id)
     with changing(job.folder):
         now = look.recorded(job)
         if now.state == "queued" or (now.state == "paused" and name == "stop"):
-            to: Literal["stopped", "paused"] = "stopped" if name == "stop" else "paused"
-            if now.state == "queued" and now.attempt == 1:
-                end = End(cause="It was taken out of the queue before it started.", at=time.time())
-            else:
-                end = End(cause="It was ended while no process worked on it.", at=time.time(), step=now.step)
-            write_status(job.folder, move(now, to, end=end, updated=time.time()))
+            _end_at_once(job, now, name)
             return
         if now.state in ENDED:
             return
         asked = requests.pending(job.folder)
+        if look.status(job).end is look.UNSETTLED:
+            pass  # its process is dead already: it did not end because of us, and its end must not say so
         # Asked again, from another tab say: its grace goes on, and what was asked with force stays so.
-        if asked is None or asked.name != name or (force and not asked.force):
+        elif asked is None or asked.name != name or (force and not asked.force):
             grace_s = FORCE_GRACE_S if force else kind_of(job.kind).grace_s
             requests.ask(job.folder, name, grace_s=grace_s, force=force)
     ensure_runner(workspace)
 
 
 def request(workspace: Workspace, job_id: str, name: Literal["save", "sample"]) -> None:
-    """Ask a running job to save or to draw samples at its next step.
+    """Ask a job that starts or runs to save or to draw samples at its next step; asked twice is asked once.
 
     Raises:
-        JobError: there is no such job, or no process works on it.
+        JobError: there is no such job, no process works on it, or it is about to end.
     """
     job = get(workspace, job_id)
-    now = status(workspace, job_id)
-    if not now.active:
-        wish = "save" if name == "save" else "draw samples"
-        raise JobError(
-            f"The job {job.name} was not asked to {wish}.",
-            why=f"It is {now.state}, so no process is there to do it.",
-            fix="Resume it first." if now.resumable else "Do this while it runs.",
-        )
-    requests.ask(job.folder, name)
+    status(workspace, job_id)  # a runner that is missing is started
+    with changing(job.folder):  # or a resume in between would take the request away
+        now = look.status(job)
+        if now.state in {"starting", "running"}:
+            requests.ask(job.folder, name)
+            return
+    wish = "save" if name == "save" else "draw samples"
+    if now.active:
+        last = "It saves before it ends." if job.kind == "train" else "It ends at its next step."
+        raise JobError(f"The job {job.name} was not asked to {wish}.", why=f"It is {now.state}.", fix=last)
+    raise JobError(
+        f"The job {job.name} was not asked to {wish}.",
+        why=f"It is {now.state}, so no process is there to do it.",
+        fix="Resume it first." if now.resumable else "Do this while it runs.",
+    )
 
 
 def states(workspace: Workspace, job_id: str) -> list[SavedState]:
@@ -254,18 +266,21 @@ def states(workspace: Workspace, job_id: str) -> list[SavedState]:
     return complete_states(get(workspace, job_id).folder)
 
 
-def resume(workspace: Workspace, job_id: str, state: str | None = None) -> Job:
+def resume(workspace: Workspace, job_id: str, state: str | None = None, *, anyway: bool = False) -> Job:
     """Queue the same job again, from its newest complete state or the one named `state`.
 
-    With nothing saved it starts from the beginning and says so in its notes.
+    A paused job goes to the front of the queue, any other to the end. With nothing saved it starts
+    from the beginning and says so in its notes. `anyway` takes it over from another computer.
 
     Raises:
-        JobError: no such job or state, it has not ended, or it is finished.
+        JobError: no such job or state, it has not ended, it is finished, or another computer works on it.
     """
     job = get(workspace, job_id)
     status(workspace, job_id)  # settles one whose process has just died
-    with changing(job.folder):
-        now = look.recorded(job)
+    if not anyway:
+        _refuse_elsewhere(job, "resumed")
+    with arranging(workspace), changing(job.folder):
+        now = _let_go_elsewhere(job, "lost") if anyway else look.recorded(job)
         if not now.resumable:
             raise JobError(
                 f"The job {job.name} was not resumed.",
@@ -286,7 +301,8 @@ def resume(workspace: Workspace, job_id: str, state: str | None = None) -> Job:
             steps_per_s=None,
             eta_s=None,
             end=None,
-            order=time.time(),
+            device=None,
+            order=at_front(workspace) if now.state == "paused" else at_end(workspace),
             updated=time.time(),
         )
         said = (

@@ -119,6 +119,8 @@ class End:
     """Last step that was reported."""
     result: str | None = None
     """What it made, relative to the workspace: the LoRA file, the dataset folder."""
+    row: str = ""
+    """Id of the cause in the table of `explain`, such as `cuda_oom`; empty when it is not from there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +144,12 @@ class Status:
     """1 for the first start; each resume adds one."""
     order: float = 0.0
     """Its place in the queue: lower goes first. The time of queueing unless somebody moved it."""
+    held: bool = False
+    """True when it waits until somebody releases it. Matters only while it is queued."""
+    not_before: float | None = None
+    """Unix time before which it is not started; None for as soon as its turn comes."""
+    device: str | None = None
+    """Where this attempt computes, such as `cuda:0` or `cpu`; None for work that needs no device."""
     resume_from: str | None = None
     """The saved state that this attempt goes on from, relative to the job's folder."""
     saved: Saved | None = None
@@ -153,6 +161,8 @@ class Status:
     """What is happening in one plain sentence. Made when the status is read; not in the record."""
     grace_left_s: float | None = None
     """While it stops or pauses: seconds until it is ended by force. Not in the record."""
+    elsewhere: str | None = None
+    """Name of the other computer that works on it; None for this one. Not in the record."""
 
     @property
     def active(self) -> bool:
@@ -168,7 +178,7 @@ class Status:
         return self.state in RESUMABLE
 
 
-_NOT_WRITTEN: Final = frozenset({"message", "grace_left_s"})
+_NOT_WRITTEN: Final = frozenset({"message", "grace_left_s", "elsewhere"})
 
 
 def move(status: Status, to: State, **changes: Any) -> Status:
@@ -223,6 +233,9 @@ def read_status(folder: Path) -> Status | None:
         updated=_number(record, "updated") or 0.0,
         attempt=_whole(record, "attempt") or 1,
         order=_number(record, "order") or 0.0,
+        held=record.get("held") is True,
+        not_before=_time(record, "not_before"),
+        device=_text(record, "device") or None,
         resume_from=_text(record, "resume_from") or None,
         saved=_saved(record.get("saved")),
         notes=_notes(record.get("notes")),
@@ -330,6 +343,11 @@ def _number(record: Mapping[str, Any], key: str) -> float | None:
     return None if math.isinf(value) else float(value)
 
 
+def _time(record: Mapping[str, Any], key: str) -> float | None:
+    value = _number(record, key)
+    return None if value is None or math.isnan(value) else value
+
+
 def _whole(record: Mapping[str, Any], key: str) -> int | None:
     value = record.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -363,4 +381,5 @@ def _end(value: object) -> End | None:
         at=_number(value, "at") or 0.0,
         step=_whole(value, "step") or 0,
         result=_text(value, "result") or None,
+        row=_text(value, "row"),
     )

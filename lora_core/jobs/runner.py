@@ -1,36 +1,36 @@
 """The supervisor of a workspace's jobs: `python -m lora_core.jobs.runner WORKSPACE`.
 
-Covered: starting queued jobs in order, one for the device and two beside it; insisting on
-requests that nobody answers; writing the end of jobs whose process died; taking over processes
-that an earlier runner started; leaving when nothing is left to do. Not covered: the work.
+Covered: starting what dispatch.py chooses; insisting on requests that nobody answers; writing the
+end of jobs whose process died; taking over processes that an earlier runner started; leaving when
+nothing is left to do. Not covered: the work.
 
 It keeps nothing that matters in memory, so it may be killed at any time: files and locks tell
 the next one everything. Only one runs in a workspace, by its lock.
 """
 
 import logging
-import selectors
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Final
+from typing import Final, ParamSpec
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-
-from lora_core.errors import JobError, LoraError
-from lora_core.jobs import control, groups, liveness, look, requests, spawn
-from lora_core.jobs.kinds import BESIDE, kind_of
-from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
+from lora_core.errors import LoraError
+from lora_core.jobs import groups, liveness, look, requests, slots, spawn, watchers
+from lora_core.jobs.dispatch import Busy, Decision, decide, needs_device, waits_by_itself
+from lora_core.jobs.kinds import kind_of
+from lora_core.jobs.listing import OpenJobs
+from lora_core.jobs.queue import failed_name
+from lora_core.jobs.records import End, Job, Status, changing, move, read_status, write_status
 from lora_core.jobs.settle import settle
+from lora_core.jobs.wakeup import Wakeup
 from lora_core.workspace import Workspace
+
+P = ParamSpec("P")
 
 POLL_S: float = 1.0
 """How often it looks when nothing wakes it."""
@@ -67,46 +67,66 @@ class Runner:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self._jobs = OpenJobs(workspace)
         self._watched: dict[str, _Watch] = {}
-        self._settled: dict[str, tuple[int, int]] = {}
+        self._claims: dict[str, tuple[str, liveness.Lock]] = {}
+        """By job: the device that is kept for it until its process has the lock itself."""
 
     def look(self) -> bool:
         """Do whatever is due now; True while something waits or runs."""
-        waiting: list[tuple[float, Job]] = []
-        busy: list[Job] = []
+        waiting: list[tuple[Job, Status]] = []
+        busy: list[Busy] = []
+        buried = False
         for job, status in self._open_jobs():
             try:
                 if status is not None and status.state == "queued":
-                    waiting.append((status.order, job))
+                    waiting.append((job, status))
                 elif self._supervise(job, status):
-                    busy.append(job)
+                    busy.append(Busy(job=job, device=status.device if status else None))
+                    if status is not None and status.active:
+                        _tell(watchers.looked, self.workspace, job, status)
+                else:
+                    buried = True
             except Exception:  # noqa: BLE001  one odd job must not leave the others without supervision
                 _log.exception("job %s could not be supervised in this look", job.id)
-                busy.append(job)
-        for _order, job in sorted(waiting, key=lambda entry: (entry[0], entry[1].id)):
-            if self._slot_free(job, busy) and self._start(job):
-                busy.append(job)
+                busy.append(Busy(job=job, device=status.device if status else None))
+        if buried:
+            self._open_jobs()  # a failure of just now counts for what starts next
+        self._give_claims_back(busy)
+        started = [self._start(one) for one in self._decide(waiting, busy) if one.starts]
+        _tell(watchers.busy, self.workspace, bool(busy) or any(started))
         return bool(waiting or busy)
 
     def _open_jobs(self) -> list[tuple[Job, Status | None]]:
-        """Jobs that are not known to be over; a thousand finished ones cost a look at their dates."""
-        found: list[tuple[Job, Status | None]] = []
-        for job_id in reversed(control.ids(self.workspace)):
-            written = _written(self.workspace.jobs / job_id / "status.json")
-            if self._settled.get(job_id) == written and written is not None:
-                continue
-            try:
-                job = control.get(self.workspace, job_id)
-            except LoraError:
-                continue  # no job, or one of a newer version
-            status = read_status(job.folder)
-            if status is not None and status.ended and not self._lingers(job, status):
-                if written is not None:
-                    self._settled[job_id] = written
-                self._watched.pop(job_id, None)
-                continue
-            found.append((job, status))
+        found = self._jobs.look(self._lingers)
+        for job, status in self._jobs.closed_now:
+            self._watched.pop(job.id, None)
+            _tell(watchers.ended, self.workspace, job, status)
         return found
+
+    def anything_open(self) -> bool:
+        """True when a job waits, runs, or cannot be read."""
+        return bool(self._open_jobs())
+
+    def _decide(self, waiting: Sequence[tuple[Job, Status]], busy: Sequence[Busy]) -> list[Decision]:
+        here = [entry for entry in waiting if not look.status(entry[0]).elsewhere]
+        if not here:
+            return []
+        return decide(
+            here,
+            busy,
+            devices=slots.devices(self.workspace) if any(needs_device(job) for job, _ in here) else (),
+            in_use=slots.in_use,
+            failed=failed_name(self.workspace, self._jobs.failures()),
+            now=time.time(),
+        )
+
+    def _give_claims_back(self, busy: Sequence[Busy]) -> None:
+        at_work = {entry.job.id for entry in busy}
+        for job_id, (device, lock) in list(self._claims.items()):
+            if job_id not in at_work or slots.taken(device):
+                lock.release()
+                del self._claims[job_id]
 
     def _lingers(self, job: Job, status: Status) -> bool:
         """True while the process of an ended job is still there and holds its GPU."""
@@ -152,6 +172,8 @@ class Runner:
 
     def _bury(self, job: Job, watch: _Watch, code: int | None) -> None:
         """Write the end of a dead process and end what it left behind."""
+        if look.status(job).elsewhere:
+            return  # its process is not of this computer, so from here it only seems dead
         owner = watch.owner
         if code is None and owner is not None and liveness.process_start(owner.pid) is None:
             # Taken over from an earlier runner. Its id is not reused while its group has members.
@@ -193,22 +215,24 @@ class Runner:
         _log.info("job %s: %s to process group %d", job.id, "SIGKILL" if kill else "SIGTERM", pid)
         groups.end_group(pid, kill=kill)
 
-    def _slot_free(self, job: Job, busy: Sequence[Job]) -> bool:
-        needs_device = _needs_device(job)
-        taken = sum(_needs_device(other) == needs_device for other in busy)
-        return taken < (1 if needs_device else BESIDE)
-
-    def _start(self, job: Job) -> bool:
+    def _start(self, decision: Decision) -> bool:
         """From queued to starting, with a process; False when that did not come to be."""
+        job, device = decision.job, decision.device
         try:
             kind = kind_of(job.kind)
+            claim = slots.claim(device)
+            if device is not None and claim is not None:
+                self._claims[job.id] = (device, claim)
             with changing(job.folder):
                 now = read_status(job.folder)
-                if now is None or now.state != "queued":
-                    return False  # taken back in the meantime
-                write_status(job.folder, move(now, "starting", updated=time.time()))
+                if now is None or now.state != "queued" or waits_by_itself(now, time.time()):
+                    return False  # taken back or held in the meantime
+                now = move(now, "starting", device=device, held=False, not_before=None, updated=time.time())
+                write_status(job.folder, now)
             self._watched[job.id] = _Watch(since=time.monotonic(), state="starting")
             self.children[job.id] = spawn.start_worker(job.folder, online=kind.online)
+        except TimeoutError:
+            return False  # another workspace was faster by a moment
         except (OSError, LoraError) as error:
             self._could_not_start(job, error)
             return False
@@ -232,59 +256,11 @@ class Runner:
             _log.exception("job %s: the end could not be written", job.id)
 
 
-def _needs_device(job: Job) -> bool:
+def _tell(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
     try:
-        return kind_of(job.kind).device
-    except JobError:
-        return False
-
-
-def _written(path: Path) -> tuple[int, int] | None:
-    """Which file is there: two in one tick of the clock still differ by their number."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_ino
-
-
-class _Wakeup(FileSystemEventHandler):
-    """Lets the runner sleep until a folder changes, a child ends, or a time has passed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._out, self._in = socket.socketpair()
-        self._out.setblocking(False)
-        self._in.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._out, selectors.EVENT_READ)
-        if sys.platform != "win32":
-            signal.signal(signal.SIGCHLD, _noticed)  # without a handler nothing is written
-        signal.set_wakeup_fd(self._in.fileno(), warn_on_full_buffer=False)
-        self._observer = Observer()
-        try:
-            self._observer.schedule(self, str(folder))
-            self._observer.daemon = True
-            self._observer.start()
-        except OSError as error:
-            _log.warning("changes are looked for once a second only: %s", error)
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        try:
-            self._in.send(b"!")
-        except OSError:
-            return  # full: it is being woken anyway
-
-    def wait(self, timeout_s: float) -> None:
-        if self._selector.select(timeout_s):
-            try:
-                while self._out.recv(4096):
-                    pass
-            except BlockingIOError:
-                return
-
-
-def _noticed(_number: int, _frame: FrameType | None) -> None:
-    """Python writes the signal's number to the wake-up socket; that is all that is needed."""
+        call(*args, **kwargs)
+    except Exception:  # noqa: BLE001  a message that fails must not cost a job its supervision
+        _log.exception("%s failed", getattr(call, "__name__", "a watcher"))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -296,7 +272,7 @@ def main(arguments: Sequence[str]) -> int:
     workspace = Workspace(Path(arguments[0]).resolve())
     spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
     _tidy(workspace)
-    wakeup = _Wakeup(spawn.wake_folder(workspace))
+    wakeup = Wakeup(spawn.wake_folder(workspace))
     runner = Runner(workspace)
     while (lock := _become(workspace)) is not None:
         with lock:
@@ -304,7 +280,7 @@ def main(arguments: Sequence[str]) -> int:
                 return 0
         # Given back: whoever writes a job from now on finds no runner and starts one. Whoever
         # wrote one just before relied on us, so look once more.
-        if not _anything_to_do(workspace):
+        if not runner.anything_open():
             _log.info("nothing is left to do")
             return 0
     return 0
@@ -327,7 +303,7 @@ def _become(workspace: Workspace) -> liveness.Lock | None:
     return lock
 
 
-def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: _Wakeup) -> bool:
+def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: Wakeup) -> bool:
     """False when another runner has taken over, because our lock's file was taken away."""
     idle_since: float | None = None
     while True:
@@ -339,15 +315,3 @@ def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: _Wakeup) 
         if idle_since is not None and now - idle_since >= IDLE_S:
             return True
         wakeup.wait(min(POLL_S, IDLE_S))
-
-
-def _anything_to_do(workspace: Workspace) -> bool:
-    for job in control.jobs(workspace):
-        status = read_status(job.folder)
-        if status is None or status.state == "queued" or status.state in ACTIVE:
-            return True
-    return False
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

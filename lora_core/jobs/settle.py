@@ -66,6 +66,7 @@ def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
         exit_code=exit_code,
         at=time.time(),
         step=step,
+        row=getattr(why, "row", ""),
     )
     seen_ending = exit_code is not None or why.known
     return move(now, "failed" if seen_ending else "lost", end=end, step=step, total=total, updated=end.at)

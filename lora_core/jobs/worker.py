@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import kinds, liveness, log, look, requests, spawn
+from lora_core.jobs import kinds, liveness, log, look, requests, slots, spawn
 from lora_core.jobs.explain import explain
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.records import (
@@ -96,6 +96,7 @@ def _do(reporter: FolderReporter, workspace: Workspace, job: Job) -> int:
         if (asked := reporter.request()) is not None:
             raise Ended(asked, step=reporter.status.step)
         start = reporter.status.resume_from
+        slots.take(job, reporter.status.device, reporter)
         work = kinds.load(kinds.kind_of(job.kind))
         result = work(
             Task(

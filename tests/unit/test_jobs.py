@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from lora_core import jobs
 from lora_core.errors import DiskFullError, JobError, WorkspaceError
-from lora_core.jobs import control, kinds, liveness, look, records, requests, spawn
+from lora_core.jobs import control, kinds, listing, liveness, look, records, requests, spawn
 from lora_core.jobs.records import End, Status, move, read_status, write_status
 from lora_core.jobs.settle import settle
 from lora_core.workspace import Workspace
@@ -21,6 +22,7 @@ from lora_core.workspace import Workspace
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace in which no runner is ever started."""
     monkeypatch.setattr(control, "ensure_runner", lambda _workspace: False)
+    monkeypatch.setattr(spawn, "ensure_runner", lambda _workspace: False)
     return Workspace.open(tmp_path / "ws")
 
 
@@ -153,7 +155,7 @@ def test_a_long_list_opens_only_the_records_it_returns_and_each_once(
         opened.append(folder.name)
         return read(folder)
 
-    monkeypatch.setattr(control, "read_job", counted)
+    monkeypatch.setattr(listing, "read_job", counted)
     newest = jobs.jobs(ws, limit=5)
     assert [job.id for job in newest] == opened == sorted(opened, reverse=True)
     jobs.jobs(ws, limit=5)
@@ -254,12 +256,13 @@ def test_stopping_an_ended_job_changes_nothing(ws: Workspace, state: str) -> Non
 
 def test_a_stop_overrules_a_pause_and_force_overrules_a_stop(ws: Workspace) -> None:
     job = made(ws, "running")
-    jobs.pause(ws, job.id)
-    jobs.stop(ws, job.id)
-    asked = requests.pending(job.folder)
-    assert asked is not None
-    assert (asked.name, asked.force) == ("stop", False)
-    jobs.stop(ws, job.id, force=True)
+    with liveness.Lock.acquire(look.engine_lock(job.folder)):
+        jobs.pause(ws, job.id)
+        jobs.stop(ws, job.id)
+        asked = requests.pending(job.folder)
+        assert asked is not None
+        assert (asked.name, asked.force) == ("stop", False)
+        jobs.stop(ws, job.id, force=True)
     asked = requests.pending(job.folder)
     assert asked is not None
     assert (asked.force, asked.grace_s) == (True, control.FORCE_GRACE_S)
@@ -268,9 +271,10 @@ def test_a_stop_overrules_a_pause_and_force_overrules_a_stop(ws: Workspace) -> N
 @pytest.mark.parametrize("force", [False, True])
 def test_a_second_stop_neither_starts_the_grace_anew_nor_takes_force_back(ws: Workspace, force: bool) -> None:
     job = made(ws, "running")
-    jobs.stop(ws, job.id, force=force)
-    first = requests.pending(job.folder)
-    jobs.stop(ws, job.id)
+    with liveness.Lock.acquire(look.engine_lock(job.folder)):
+        jobs.stop(ws, job.id, force=force)
+        first = requests.pending(job.folder)
+        jobs.stop(ws, job.id)
     assert first is not None
     assert requests.pending(job.folder) == first
 
@@ -281,6 +285,71 @@ def test_a_request_of_rubbish_still_asks(ws: Workspace) -> None:
     asked = requests.pending(job.folder)
     assert asked is not None
     assert asked.name == "stop"
+
+
+@pytest.mark.parametrize("name", ["stop", "pause"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_request_to_a_dead_job_is_not_taken_for_what_ended_it(ws: Workspace, name: str, force: bool) -> None:
+    job = made(ws, "running", attempt=1)
+    if name == "stop":
+        jobs.stop(ws, job.id, force=force)
+    else:
+        jobs.pause(ws, job.id)
+    assert requests.pending(job.folder) is None
+    ended = settle(job, exit_code=None)
+    assert ended is not None
+    assert ended.state == "lost"
+
+
+@pytest.mark.parametrize("state", ["starting", "running"])
+@pytest.mark.parametrize("name", ["save", "sample"])
+def test_what_is_asked_before_the_first_step_waits_for_it_and_twice_is_once(
+    ws: Workspace, state: str, name: Any
+) -> None:
+    job = made(ws, state)
+    with liveness.Lock.acquire(look.engine_lock(job.folder)):
+        jobs.request(ws, job.id, name)
+        jobs.request(ws, job.id, name)
+    assert [requests.take(job.folder, name), requests.take(job.folder, name)] == [True, False]
+
+
+@pytest.mark.parametrize("asked", ["stop", "pause"])
+@pytest.mark.parametrize("name", ["save", "sample"])
+def test_a_job_that_is_about_to_end_is_asked_nothing_more(ws: Workspace, asked: str, name: Any) -> None:
+    job = made(ws, "running")
+    with liveness.Lock.acquire(look.engine_lock(job.folder)):
+        getattr(jobs, asked)(ws, job.id)
+        with pytest.raises(JobError, match=r"ing\. It saves before it ends"):
+            jobs.request(ws, job.id, name)
+    assert not requests.take(job.folder, name)
+
+
+def test_a_stop_of_a_job_that_was_just_resumed_takes_it_out_of_the_queue(ws: Workspace) -> None:
+    job = made(ws, "failed", step=3, end=End(cause="It broke."))
+    jobs.resume(ws, job.id)
+    jobs.stop(ws, job.id)
+    assert seen(job).state == "stopped"
+    assert requests.pending(job.folder) is None
+    with pytest.raises(JobError, match="stopped"):
+        jobs.request(ws, job.id, "save")
+
+
+def test_a_job_of_another_computer_is_neither_resumed_nor_killed_unless_told_anyway(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = made(ws, "running")
+
+    def told(one: jobs.Job) -> Status:
+        return replace(look.recorded(one), elsewhere="POD-1")
+
+    monkeypatch.setattr(look, "status", told)
+    with pytest.raises(JobError, match="POD-1"):
+        jobs.resume(ws, job.id)
+    with pytest.raises(JobError, match="POD-1"):
+        jobs.stop(ws, job.id, force=True)
+    assert seen(job).state == "running"
+    jobs.resume(ws, job.id, anyway=True)
+    assert (seen(job).state, seen(job).attempt) == ("queued", 2)
 
 
 @pytest.mark.parametrize("state", ["queued", "finished", "paused"])
@@ -357,6 +426,20 @@ def test_old_requests_do_not_reach_the_next_attempt(ws: Workspace) -> None:
         requests.ask(job.folder, name)
     jobs.resume(ws, job.id)
     assert list((job.folder / "requests").iterdir()) == []
+
+
+def test_what_a_job_runs_with_is_frozen_when_it_is_queued(ws: Workspace) -> None:
+    params, files = {"output_name": "x", "tags": ["a"]}, {"config.toml": "rank = 4\n"}
+    job = jobs.create(ws, "train", "my LoRA", params, files=files, hold=True)
+    params["output_name"], files["config.toml"] = "y", "rank = 8\n"
+    before = (job.folder / "job.json").read_bytes()
+    jobs.start_at(ws, job.id, time.time() + 60)
+    jobs.release(ws, job.id)
+    jobs.stop(ws, job.id)
+    jobs.resume(ws, job.id)
+    assert (job.folder / "job.json").read_bytes() == before
+    assert records.read_job(job.folder).params == {"output_name": "x", "tags": ["a"]}
+    assert (job.folder / "config.toml").read_text() == "rank = 4\n"
 
 
 # --- processes -----------------------------------------------------------------------------------

@@ -45,11 +45,21 @@ FULL = Status(
     updated=1.5,
     attempt=2,
     order=7.0,
+    held=True,
+    not_before=8.5,
+    device="cuda:1",
     resume_from="states/x-step00000400-state",
     saved=Saved(step=400, path="jobs/1/states/x-step00000400-state"),
     notes=("One image was skipped.",),
     end=End(
-        cause="It broke.", fix="Mend it.", evidence="line", exit_code=-9, at=2.5, step=412, result="loras/x"
+        cause="It broke.",
+        fix="Mend it.",
+        evidence="line",
+        exit_code=-9,
+        at=2.5,
+        step=412,
+        result="loras/x",
+        row="cuda_oom",
     ),
 )
 
@@ -117,7 +127,7 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path, durable: bool) -> No
 
 
 def test_the_sentence_made_for_reading_is_not_written() -> None:
-    assert {"message", "grace_left_s"}.isdisjoint(status_record(FULL))
+    assert {"message", "grace_left_s", "elsewhere"}.isdisjoint(status_record(FULL))
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -1,0 +1,134 @@
+"""Which jobs a workspace has, and which of them are not over, found fast among thousands that are.
+
+Covered: one job by its id, the list, the open jobs. Not covered: whether what is on record is
+still true (see look.py), and any change.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from lora_core.errors import JobError, LoraError, WorkspaceError
+from lora_core.jobs.records import Job, Status, read_job, read_status
+from lora_core.workspace import Workspace
+
+_known: dict[Path, tuple[int, Job]] = {}
+
+Written = tuple[int, int]
+"""Which file is there: two in one tick of the clock still differ by their number."""
+
+
+def get(workspace: Workspace, job_id: str) -> Job:
+    """The job with this id.
+
+    Raises:
+        JobError: there is none, or its record cannot be read.
+        FileTooNewError: a newer version of the app wrote it.
+    """
+    if not job_id or Path(job_id).name != job_id or job_id.startswith("."):
+        raise _no_job(job_id)
+    folder = workspace.jobs / job_id
+    try:
+        written = (folder / "job.json").stat().st_mtime_ns
+    except OSError as error:
+        raise _no_job(job_id) from error
+    cached = _known.get(folder)
+    if cached is None or cached[0] != written:
+        cached = _known[folder] = (written, read_job(folder))
+    return cached[1]
+
+
+def _no_job(job_id: str) -> JobError:
+    return JobError(
+        f"There is no job {job_id or 'without an id'}.",
+        why="This workspace has no folder of this name with a job.json in it.",
+        fix="Look at the list of jobs for the right id.",
+    )
+
+
+def jobs(workspace: Workspace, *, kind: str | None = None, limit: int | None = None) -> list[Job]:
+    """The jobs of this workspace, newest first; folders that are no readable jobs are left out.
+
+    Ids sort by time, so only the records that are returned are opened, each once per process.
+    """
+    found: list[Job] = []
+    for job_id in ids(workspace):
+        if limit is not None and len(found) >= limit:
+            break
+        try:
+            job = get(workspace, job_id)
+        except (JobError, WorkspaceError):
+            continue
+        if kind is None or job.kind == kind:
+            found.append(job)
+    return found
+
+
+def ids(workspace: Workspace) -> list[str]:
+    """Names of all job folders, newest first; none of them is opened."""
+    try:
+        names = os.listdir(workspace.jobs)  # noqa: PTH208  a Path for each of thousands costs more
+    except FileNotFoundError:
+        return []
+    return sorted((name for name in names if not name.startswith(".")), reverse=True)
+
+
+class OpenJobs:
+    """The jobs that wait or run. One that is over is opened once, and again only if it changes."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._closed: dict[str, tuple[Written, int | None]] = {}
+        self._busy = threading.Lock()  # several pages of one process look at once
+        self.closed_now: list[tuple[Job, Status]] = []
+        """Those that the last look found over for the first time."""
+
+    def look(
+        self, still_there: Callable[[Job, Status], bool] = lambda _job, _status: False
+    ) -> list[tuple[Job, Status | None]]:
+        """Every job that is not over, oldest first, with what is on record; None for an unreadable status.
+
+        `still_there` may say of a job that has ended that its process has not; it counts as open then.
+        """
+        with self._busy:
+            names = ids(self._workspace)
+            for gone in self._closed.keys() - set(names):
+                del self._closed[gone]
+            self.closed_now = []
+            found = (self._open(name, still_there) for name in reversed(names))
+            return [entry for entry in found if entry is not None]
+
+    def _open(
+        self, job_id: str, still_there: Callable[[Job, Status], bool]
+    ) -> tuple[Job, Status | None] | None:
+        written = _written(f"{self._workspace.jobs}/{job_id}/status.json")
+        closed = self._closed.get(job_id)
+        if closed is not None and closed[0] == written:
+            return None
+        try:
+            job = get(self._workspace, job_id)
+        except LoraError:
+            return None  # no job, or one of a newer version
+        status = read_status(job.folder)
+        if status is None or not status.ended or still_there(job, status):
+            self._closed.pop(job_id, None)
+            return job, status
+        if written is not None:
+            failed = status.attempt if status.state in {"failed", "lost"} else None
+            self._closed[job_id] = (written, failed)
+        self.closed_now.append((job, status))
+        return None
+
+    def failures(self) -> dict[str, int]:
+        """Of the jobs that are over, those that failed or were lost, with the number of the attempt."""
+        with self._busy:
+            return {job_id: attempt for job_id, (_, attempt) in self._closed.items() if attempt is not None}
+
+
+def _written(path: str) -> Written | None:
+    try:
+        facts = os.stat(path)  # noqa: PTH116  a Path for each of thousands costs more
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_ino
