@@ -56,6 +56,7 @@ KINDS: Final[dict[str, Kind]] = {
     "export": Kind(work="lora_core.runs.work:export", label="Writing a zip"),
     "import": Kind(work="lora_core.jobs.work:import_dataset", label="Importing images"),
     "machine": Kind(work="lora_core.jobs.work:probe_machine", label="Looking at the machine"),
+    "notify_test": Kind(work="lora_core.jobs.work:notify_test", label="Sending a test message", online=True),
 }
 
 BESIDE: Final = 2

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lora_core.jobs import liveness, requests
+from lora_core.jobs import liveness, remarks, requests
 from lora_core.jobs.records import ACTIVE, TABLE, End, Job, Saved, State, Status, move, read_status
 from lora_core.jobs.states import complete_states
 
@@ -48,7 +48,7 @@ def status(job: Job) -> Status:
             to: State = "stopping" if asked and asked.name == "stop" else "pausing"
             if asked and to in TABLE[seen.state]:
                 seen = move(seen, to)
-    return with_message(job, seen)
+    return remarks.told(job.folder, with_message(job, seen))
 
 
 def _may_still_start(seen: Status) -> bool:

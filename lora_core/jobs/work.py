@@ -39,3 +39,12 @@ def probe_machine(task: Task) -> None:
     from lora_core import machine
 
     machine.run_probe(task.workspace, dict(task.job.params), task.reporter)
+
+
+def notify_test(task: Task) -> None:
+    """Send the test message to each address."""
+    from lora_core.jobs import notify
+
+    task.reporter.phase("Sending the test message")
+    for one in notify.send_test(task.workspace):
+        task.reporter.note(f"{one['service']} {one['fingerprint']} took the test message.")

@@ -77,6 +77,7 @@ def test_every_kind_has_work_that_can_be_found() -> None:
         "lora_core.runs.work:export",
         "lora_core.jobs.work:import_dataset",
         "lora_core.jobs.work:probe_machine",
+        "lora_core.jobs.work:notify_test",
     }
     for kind in kinds.KINDS.values():
         assert callable(kinds.load(kind))
