@@ -7,10 +7,12 @@ them to a job's folder.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 Request = Literal["stop", "pause"]
 """`stop` and `pause` both save a state at the next step and end; they differ in what is offered next."""
+MAKE_ROOM: Final = "Free some space on this disk, then resume the run."
+"""What to do about a full disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +72,11 @@ class NullReporter:
 
 
 class Ended(Exception):  # noqa: N818  it is an outcome, not an error
-    """Raised by work that ended early because it was asked to, after it saved what it has."""
+    """Raised by work that ended early, after it saved what it has: asked to, or for a cause of its own."""
 
-    def __init__(self, request: Request, *, step: int) -> None:
+    def __init__(self, request: Request, *, step: int, cause: str = "", fix: str = "") -> None:
         super().__init__(f"{request} at step {step}")
         self.request: Request = request
         self.step = step
+        self.cause, self.fix = cause, fix
+        """Why it ended without being asked to, such as a full disk, and what to do; else empty."""

@@ -7,22 +7,30 @@ the functions, in the job's own process.
 
 from pathlib import Path
 
+from lora_core.jobs import space
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.look import engine_lock
 from lora_core.jobs.publish import check_made, publish
+from lora_core.jobs.states import to_go_on_from
 
 
 def train(task: Task) -> Path:
-    """Train, check the LoRA file, and put it among the finished ones; returns that file."""
+    """Train, check the LoRA file, and put it among the finished ones; returns that file.
+
+    Raises:
+        Ended: it was asked to, or the disk is full: then it is a pause.
+    """
     from lora_core import engines
 
     job = task.job
     started_ns = engine_lock(job.folder).with_suffix(".json").stat().st_mtime_ns
     engine = engines.get(job.engine or "diffusers")
-    lora = engine.train(job.folder, task.reporter, resume=task.resume_from)
-    task.reporter.phase("Checking the LoRA file")
-    check_made(lora, not_before_ns=started_ns)
-    return publish(task.workspace, job, lora)
+    with space.pausing_when_full(job.folder):
+        state = to_go_on_from(job.folder, task.resume_from, task.reporter.note)
+        lora = engine.train(job.folder, task.reporter, resume=state)
+        task.reporter.phase("Checking the LoRA file")
+        check_made(lora, not_before_ns=started_ns)
+        return publish(task.workspace, job, lora)
 
 
 def import_dataset(task: Task) -> Path | None:

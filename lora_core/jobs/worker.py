@@ -130,7 +130,10 @@ def _as_asked(reporter: FolderReporter, job: Job, ended: Ended) -> tuple[State, 
     why = "because the system asked it to end" if by_signal else "as asked"
     at = f" at step {ended.step}" if ended.step else " before its first step"
     end = End(
-        cause=f"{done}{at}, {why}.", fix=look.what_next(job, reporter.status), exit_code=0, step=ended.step
+        cause=ended.cause or f"{done}{at}, {why}.",
+        fix=f"{ended.fix} {look.what_next(job, reporter.status)}".strip(),
+        exit_code=0,
+        step=ended.step,
     )
     return _paused_or_stopped(reporter, ended.request), end
 

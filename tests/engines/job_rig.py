@@ -16,6 +16,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from lora_core.engines import manifest
 from lora_core.errors import DatasetError
 from lora_core.jobs import runner, spawn, worker
 from lora_core.jobs.kinds import KINDS, Kind, Task
@@ -57,12 +58,13 @@ def walk(task: Task) -> Path | None:
 def _save(folder: Path, step: int) -> Path:
     state = folder / "states" / f"walk-step{step:08d}-state"
     state.mkdir(parents=True, exist_ok=True)
-    (state / "train_state.json").write_text(json.dumps({"current_epoch": 1, "current_step": step}))
+    (state / "lora.safetensors").write_text(str(step))
+    manifest.seal(state, {"step": step, "epoch": 1, "loss": 1 / step})
     return state
 
 
 def _step_of(state: Path | None) -> int:
-    return 0 if state is None else int(json.loads((state / "train_state.json").read_text())["current_step"])
+    return 0 if state is None else int((state / "lora.safetensors").read_text())
 
 
 def deaf(task: Task) -> None:

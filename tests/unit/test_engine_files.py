@@ -134,7 +134,7 @@ def test_old_epoch_files_and_their_states_go_and_the_newest_stay(tmp_path: Path)
         if saves.epoch_due(epoch, epochs=10):
             saves.epoch_file(epoch).touch()
             saves.state(epoch * 5).mkdir(parents=True)
-            saves.forget_epochs(epoch, steps_per_epoch=5)
+            saves.forget_epochs(epoch, steps_per_epoch=5, verified=epoch * 5)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "lora-000006.safetensors",
         "lora-000008.safetensors",
@@ -154,7 +154,7 @@ def test_states_can_be_fewer_than_files(tmp_path: Path) -> None:
         for step in (epoch * 20 - 10, epoch * 20):
             saves.step_file(step).touch()
             saves.state(step).mkdir(parents=True, exist_ok=True)
-            saves.forget_steps(step)
+            saves.forget_steps(step, verified=step)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 10
     assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
         "lora-step00000090-state",
@@ -164,7 +164,7 @@ def test_states_can_be_fewer_than_files(tmp_path: Path) -> None:
     for epoch in range(1, 6):
         saves.epoch_file(epoch).touch()
         saves.state(epoch * 20).mkdir(parents=True)
-        saves.forget_epochs(epoch, steps_per_epoch=20)
+        saves.forget_epochs(epoch, steps_per_epoch=20, verified=epoch * 20)
     assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
         "lora-step00000080-state",
         "lora-step00000100-state",
@@ -177,7 +177,7 @@ def test_step_files_further_back_than_asked_go(tmp_path: Path) -> None:
     for number in range(1, 61):
         if saves.step_due(number):
             saves.step_file(number).touch()
-            saves.forget_steps(number)
+            saves.forget_steps(number, verified=number)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "lora-step00000040.safetensors",
         "lora-step00000050.safetensors",

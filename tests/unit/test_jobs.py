@@ -1,6 +1,7 @@
 """What one may do with jobs, and what each does to a job in each state."""
 
 import errno
+import hashlib
 import os
 import sys
 import time
@@ -369,7 +370,8 @@ def state_at(job: jobs.Job, step: int, *, whole: bool = True) -> None:
     folder.mkdir(parents=True)
     (folder / "lora.safetensors").write_bytes(b"12345")
     size = 5 if whole else 6
-    record = f'{{"step": {step}, "epoch": 1, "files": {{"lora.safetensors": {{"bytes": {size}}}}}}}'
+    facts = f'{{"bytes": {size}, "sha256": "{hashlib.sha256(b"12345").hexdigest()}"}}'
+    record = f'{{"step": {step}, "epoch": 1, "files": {{"lora.safetensors": {facts}}}}}'
     (folder / "state.json").write_text(record)
 
 

@@ -17,7 +17,6 @@ from lora_core.jobs.liveness import Lock
 from lora_core.jobs.records import Status, read_status
 from lora_core.jobs.reporter import FolderReporter
 from lora_core.jobs.samples import latest_of_first_prompt, samples
-from lora_core.jobs.states import complete_states
 from lora_core.reporting import Progress
 from lora_core.workspace import Workspace, read_json
 
@@ -126,20 +125,7 @@ def test_the_lock_is_taken_anew_when_its_file_is_removed(
     assert (job.folder / "engine.lock").exists()
 
 
-# --- saved states and samples -------------------------------------------------------------------------
-
-
-def test_states_of_both_engines_are_known_and_half_written_ones_are_not(tmp_path: Path) -> None:
-    ours, theirs, half, cut = (tmp_path / "states" / f"x-step{n:08d}-state" for n in (20, 10, 30, 40))
-    for folder in (ours, theirs, half, cut):
-        folder.mkdir(parents=True)
-    (ours / "state.json").write_text('{"step": 20, "epoch": 2, "files": {}}')
-    (theirs / "train_state.json").write_text('{"current_epoch": 1, "current_step": 10}')
-    (cut / "state.json").write_text('{"step": 40, "epoch": 4, "files": {"lora.safetensors": {"bytes": 3}}}')
-    assert [(state.name, state.step, state.epoch) for state in complete_states(tmp_path)] == [
-        (ours.name, 20, 2),
-        (theirs.name, 10, 1),
-    ]
+# --- samples -------------------------------------------------------------------------
 
 
 def test_samples_are_read_from_the_file_names_of_sd_scripts(tmp_path: Path) -> None:

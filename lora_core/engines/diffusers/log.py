@@ -1,8 +1,9 @@
 """What a run leaves for curves: `progress.jsonl` and TensorBoard scalars.
 
 `progress.jsonl` is the truth. Each line is one object with a `kind`: `start` (always the first
-line: `total`, `steps_per_epoch`, `resumed_from`), `step`, `validation`, `epoch`, and at the end of each
-attempt `peak`. Numbers are written so that the float32 they came from is read back to the last bit.
+line: `total`, `steps_per_epoch`, `resumed_from`), `step`, `validation`, `epoch`, `spill` (the card's
+memory is full and steps became slow), and at the end of each attempt `peak`. Numbers are written so
+that the float32 they came from is read back to the last bit.
 
 A resumed run has one curve: records after the step it goes on from are dropped, and TensorBoard's
 file is written anew from those that are left.
@@ -10,7 +11,9 @@ file is written anew from those that are left.
 Not covered: reading for pages (see `lora_core.runs`), other trackers.
 """
 
+import errno
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -97,7 +100,7 @@ class RunLog:
         kept = list(_records(path, last_step=resumed_from))
         with replacing(path) as part:
             part.write_text("".join(_line(record) for record in (start, *kept)), "utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
         for file in (folder / TENSORBOARD_NAME).glob("events.out.tfevents.*"):
             file.unlink()  # drawn anew below, without what is no longer true
         accelerator.init_trackers(TENSORBOARD_NAME)
@@ -121,15 +124,30 @@ class RunLog:
         record = {"kind": "peak", "step": step, "device": device, "gpu_mib": gpu_mib, "ram_mib": ram_mib}
         self._write({**record, "time": time.time()})
 
+    def spill(self, step: int, step_s: float) -> None:
+        """Memory of the card spills into that of the computer since about this step."""
+        self._write({"kind": "spill", "step": step, "step_s": step_s, "time": time.time()})
+
     def close(self) -> None:
         self._file.close()
 
     def _write(self, record: dict[str, Any]) -> None:
         with disk_errors(_NOT_WRITTEN):
-            self._file.write(_line(record))
-            self._file.flush()
+            self._append(_line(record).encode())
             self._draw(record)
             self._writer.flush()
+
+    def _append(self, line: bytes) -> None:
+        """Add a whole line or nothing: a full disk takes a part of it and says so only at the next."""
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            written = self._file.write(line)
+        except OSError:
+            self._file.truncate(end)
+            raise
+        if written != len(line):
+            self._file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _draw(self, record: Mapping[str, Any]) -> None:
         for tag, value, axis in _scalars(record):

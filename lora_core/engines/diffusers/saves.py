@@ -7,10 +7,10 @@ Covered: names, places, keeping the last ones only. Not covered: what is in the 
 `lora_file.py`, `metadata.py` and `states.py`).
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_core.engines import manifest
 from lora_core.settings import SavingSettings
 
 
@@ -36,11 +36,9 @@ class Saves:
 
     def forget_halves(self) -> None:
         """Remove what an earlier attempt was writing when it was killed."""
-        for half in (*self.folder.glob("checkpoints/.*.part"), *self.folder.glob("states/.*.part")):
-            if half.is_dir():
-                shutil.rmtree(half, ignore_errors=True)
-            else:
-                half.unlink(missing_ok=True)
+        for half in self.folder.glob("checkpoints/.*.part"):
+            half.unlink(missing_ok=True)
+        manifest.tidy(self.folder / "states")
 
     def epoch_due(self, epoch: int, epochs: int) -> bool:
         """True when a file is written after `epoch`; never after the last, which has the final file."""
@@ -51,26 +49,36 @@ class Saves:
         every = self.settings.save_every_n_steps
         return every is not None and step % every == 0
 
-    def forget_epochs(self, epoch: int, steps_per_epoch: int) -> None:
-        """Remove the epoch file and the state that the newest ones, of `epoch`, push out."""
+    def forget_epochs(self, epoch: int, steps_per_epoch: int, *, verified: int) -> None:
+        """Remove the epoch file and the state that the newest ones, of `epoch`, push out.
+
+        `verified` is the step of the newest state that was read back; only older ones go.
+        """
         files, states = self.settings.save_last_n_epochs, self.settings.save_last_n_epochs_state
         if oldest := self._old_epoch(epoch, files):
             self.epoch_file(oldest).unlink(missing_ok=True)
         if oldest := self._old_epoch(epoch, states or files):
-            shutil.rmtree(self.state(oldest * steps_per_epoch), ignore_errors=True)
+            self._forget_state(oldest * steps_per_epoch, verified)
 
     def _old_epoch(self, epoch: int, keep: int | None) -> int:
         """The epoch whose save goes when `keep` are kept; 0 when there is none."""
         every = self.settings.save_every_n_epochs
         return max(0, epoch - every * keep) if every and keep else 0
 
-    def forget_steps(self, step: int) -> None:
-        """Remove the step file and the state that lie further back than the settings allow."""
+    def forget_steps(self, step: int, *, verified: int) -> None:
+        """Remove the step file and the state that lie further back than the settings allow.
+
+        `verified` is as in `forget_epochs`.
+        """
         files, states = self.settings.save_last_n_steps, self.settings.save_last_n_steps_state
         if oldest := self._old_step(step, files):
             self.step_file(oldest).unlink(missing_ok=True)
         if oldest := self._old_step(step, states or files):
-            shutil.rmtree(self.state(oldest), ignore_errors=True)
+            self._forget_state(oldest, verified)
+
+    def _forget_state(self, step: int, verified: int) -> None:
+        if step < verified:  # else it may be the last good one
+            manifest.remove(self.state(step))
 
     def _old_step(self, step: int, distance: int | None) -> int:
         every = self.settings.save_every_n_steps

@@ -3,8 +3,8 @@
 A state is a folder: `lora.safetensors` (the LoRA in float32 as it is trained, which a schedule-free
 optimizer averages before it is used), `optimizer.pt` (optimizer, schedule, scaler of fp16) and
 `state.json` (position, losses of the running mean, where it was made, and size and hash of the
-files). There is no random state in it, because there is none in a run: see `noise.py`. A state
-appears whole, under its name, or not at all.
+files: see `lora_core.engines.manifest`). There is no random state in it, because there is none in a run:
+see `noise.py`. A state appears whole, under its name, or not at all.
 
 Covered: writing, reading with checks, and what keeps a resumed run from being the same to the
 last bit. Not covered: states of other engines; pickles are never run.
@@ -18,9 +18,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from math import fsum
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import torch
 from accelerate import Accelerator
@@ -28,13 +28,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from lora_core.engines import manifest
 from lora_core.errors import EngineError
 from lora_core.models import inspect_base
 from lora_core.settings import RunConfig
 from lora_core.workspace import disk_errors, read_json, write_atomic, write_json
 
-FORMAT: Final = 1
-_RECORD: Final = "state.json"
 _LORA: Final = "lora.safetensors"
 _OPTIMIZER: Final = "optimizer.pt"
 _PACKAGES: Final = ("torch", "diffusers", "transformers", "lycoris-lora", "accelerate", "numpy")
@@ -68,26 +67,36 @@ class State:
 
 
 def save_state(path: Path, position: Position, *, lora: dict[str, Tensor], movers: dict[str, Any]) -> None:
-    """Write a state to `path`, replacing one that is there.
+    """Write a state to `path`, read it back, and only then replace one that is there.
 
     Raises:
         DiskFullError: the disk is full; nothing of the new state is left.
+        EngineError: the disk gave back something else than was written; nothing of it is left.
     """
     buffer = io.BytesIO()
     torch.save(movers, buffer)
     files = {_LORA: save(lora), _OPTIMIZER: buffer.getvalue()}
-    facts = {name: {"bytes": len(data), "sha256": _hash(data)} for name, data in files.items()}
+    record = {
+        "format": manifest.FORMAT,
+        **asdict(position),
+        "loss": fsum(position.losses) / len(position.losses) if position.losses else None,
+        "files": {name: manifest.facts(data) for name, data in files.items()},
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    part = manifest.half_name(path)
     try:
         with disk_errors(f"The state {path.name} was not saved."):
             part.mkdir()
             for name, data in files.items():
                 write_atomic(part / name, data)
-            write_json(part / _RECORD, {"format": FORMAT, **asdict(position), "files": facts})
-            if path.exists():
-                shutil.rmtree(path)
-            part.rename(path)
+            write_json(part / manifest.NAME, record)
+            if wrong := manifest.damage(part):
+                raise EngineError(
+                    f"The state {path.name} was not saved.",
+                    why=f"It was written and read back. {wrong}",
+                    fix="Look at the disk: it may be failing. Older saves are untouched.",
+                )
+            manifest.put_in_place(part, path)
             _sync(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)  # nothing is left to remove when the rename worked
@@ -114,9 +123,9 @@ def load_state(path: Path) -> State:
         EngineError: it is missing, damaged, or not a state of this trainer.
         FileTooNewError: a newer version of the app wrote it.
     """
-    if not (path / _RECORD).is_file():
+    if not (path / manifest.NAME).is_file():
         raise _unusable(path, "It is not there, or it is not a state of the built-in trainer.")
-    record = read_json(path / _RECORD, newest_format=FORMAT)
+    record = read_json(path / manifest.NAME, newest_format=manifest.FORMAT)
     try:
         data = {name: (path / name).read_bytes() for name in (_LORA, _OPTIMIZER)}
         damaged = [

@@ -37,8 +37,9 @@ from lora_core.engines.diffusers.prompts import prompt_texts, read_prompts
 from lora_core.engines.diffusers.samples import Samples
 from lora_core.engines.diffusers.saves import Saves
 from lora_core.engines.diffusers.schedules import try_out
+from lora_core.engines.diffusers.watch import Watch
 from lora_core.errors import EngineError, LoraError, SettingsError
-from lora_core.reporting import Ended, Progress, Reporter
+from lora_core.reporting import MAKE_ROOM, Ended, Progress, Reporter
 from lora_core.settings import CONFIG_NAME, DATASET_NAME, RunConfig, load_run
 
 _PACE_STEPS: Final = 50
@@ -156,6 +157,8 @@ class Trainer:
         self._folder, self._run, self._reporter, self._accelerator = folder, run, reporter, accelerator
         self._pictures, self._plan, self._learner, self._samples = pictures, plan, learner, samples
         self._saves, self._origin = saves, origin
+        weights = sum(tensor.numel() for tensor in learner.lora().values())
+        self._watch = Watch(folder, accelerator.device, weights)
         self._held_out = held_out_batches(run, pictures.held_out)
         self._average = LossAverage(plan.steps_per_epoch, [])
         self._pace: deque[float] = deque(maxlen=_PACE_STEPS)
@@ -202,7 +205,8 @@ class Trainer:
         finally:
             self._log_peak()
             self._log.close()
-            self._accelerator.end_training()
+            with suppress(OSError):  # closing TensorBoard's file on a full disk
+                self._accelerator.end_training()
 
     def _log_peak(self) -> None:
         device = self._accelerator.device
@@ -227,6 +231,9 @@ class Trainer:
             if self._accelerator.device.type == "cpu":
                 self._settle()
             self._follow(place)
+            if slow := self._watch.spilled(step_s):
+                self._log.spill(step + 1, step_s)
+                self._reporter.note(slow)
             if decided := self._learner.compiling.after_step(step_s, self._plan.steps - step - 1):
                 self._reporter.note(decided)
 
@@ -277,13 +284,16 @@ class Trainer:
     def _follow(self, place: Place) -> None:
         """What is due after a step, in the order in which it would hurt most to lose it."""
         done, epoch = place.step + 1, place.epoch + 1
+        if full := self._watch.no_room():
+            self._save_state(place)
+            raise Ended("pause", step=done, cause=full, fix=MAKE_ROOM)
         epoch_ends = done % self._plan.steps_per_epoch == 0 or done == self._plan.steps
         if self._saves.step_due(done):
             self._save(self._saves.step_file(done), place, with_state=self._run.saving.save_state)
-            self._saves.forget_steps(done)
+            self._saves.forget_steps(done, verified=self._newest_state)
         if epoch_ends and self._saves.epoch_due(epoch, self._plan.epochs):
             self._save(self._saves.epoch_file(epoch), place, with_state=self._run.saving.save_state)
-            self._saves.forget_epochs(epoch, self._plan.steps_per_epoch)
+            self._saves.forget_epochs(epoch, self._plan.steps_per_epoch, verified=self._newest_state)
         if self._reporter.take("save"):
             self._save(self._saves.step_file(done), place, with_state=True)
         if epoch_ends:
@@ -334,6 +344,7 @@ class Trainer:
         with self._learner.meant():
             tensors = self._learner.lora(DTYPES[self._run.precision.save_precision])
         write_lora(path, tensors, lora_metadata(self._run, self._plan, self._pictures, moment))
+        self._watch.wrote(path)
         self._reporter.saved(path, moment.step)
         if with_state:
             self._save_state(place)
@@ -350,13 +361,10 @@ class Trainer:
             origin=self._origin,
         )
         path = self._saves.state(position.step)
-        states.save_state(
-            path,
-            position,
-            lora=self._learner.lora(),
-            movers=self._learner.movers(),
-        )
+        if self._newest_state != position.step:  # else it lies there already, to the last bit
+            states.save_state(path, position, lora=self._learner.lora(), movers=self._learner.movers())
         self._newest_state = position.step
+        self._watch.wrote(path)
         self._reporter.saved(path, position.step)
 
     def _finish(self) -> Path:
