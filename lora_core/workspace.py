@@ -7,20 +7,28 @@ locks (see `lora_core.jobs.liveness`).
 
 import errno
 import json
+import ntpath
 import os
 import re
+import sys
+import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from lora_core.errors import DiskFullError, FileTooNewError, WorkspaceError
 
 APP_ROOT: Final = Path(__file__).resolve().parent.parent
 """The folder of Home.py."""
+
+T = TypeVar("T")
+_PATIENCE_S: Final = 5.0
+_RETRY_S: Final = 0.01
+_SHORT_PATH: Final = 248  # Windows ends folders at 248 characters and files at 260
 
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _NAME_LIMIT: Final = 100  # bytes; leaves room for suffixes under the 255 of common file systems
@@ -142,10 +150,48 @@ def replacing(path: Path) -> Iterator[Path]:
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())  # or a power cut can leave an empty file
-            part.replace(path)
+            replace_open(part, path)
             _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)  # nothing is left to remove when the rename worked
+
+
+def replace_open(part: Path, path: Path, *, windows: bool = sys.platform == "win32") -> None:
+    """Put `part` in the place of `path`, also while somebody reads that; all see the old file or the new one.
+
+    Windows refuses while a reader has the file open, so there it is tried again for 5 s.
+    """
+    _patiently(lambda: part.replace(path), windows=windows)
+
+
+def read_open(path: Path, *, windows: bool = sys.platform == "win32") -> str:
+    """The text in `path`, also while somebody replaces it: Windows refuses for that moment."""
+    return _patiently(lambda: path.read_text("utf-8"), windows=windows)
+
+
+def _patiently(do: Callable[[], T], *, windows: bool) -> T:
+    deadline = time.monotonic() + (_PATIENCE_S if windows else 0.0)
+    while True:
+        try:
+            return do()
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_S)
+
+
+def long_path(path: Path, *, windows: bool = sys.platform == "win32") -> str:
+    """`path` in the form that Windows takes beyond 259 characters; elsewhere as it is.
+
+    Shorter ones stay plain there too: the long form knows no `/`, no `.` and no `..`.
+    """
+    text = str(path)
+    if not windows or len(text) < _SHORT_PATH or text.startswith("\\\\?\\"):
+        return text
+    text = ntpath.normpath(text)
+    if not ntpath.isabs(text):
+        return text  # against the working folder, which has a short path
+    return f"\\\\?\\UNC{text[1:]}" if text.startswith("\\\\") else f"\\\\?\\{text}"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -193,7 +239,7 @@ def read_json(path: Path, *, newest_format: int | None = None) -> dict[str, Any]
         FileNotFoundError: there is no such file.
     """
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(read_open(path))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise _unreadable(path) from error
     if not isinstance(record, dict):

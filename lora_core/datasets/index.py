@@ -5,12 +5,17 @@ file showed and looks again only at files whose size or time of change is new; i
 and is rebuilt. The one thing in it that cannot be rebuilt is the journal of caption edits (see
 `lora_core.datasets.journal`), which is why a damaged index is replaced by its daily copy.
 
+On a network volume or in a synced folder the index lies on the computer's own disk (see
+`lora_core.volumes`). The copy stays with the files, is made every five minutes at most, and is what
+another computer begins with.
+
 Covered: refreshing, pages of rows, filter by text, content hashes. Not covered: edits, thumbnails,
 and decoding every image to find cut-off ones (the import does that).
 """
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -23,10 +28,14 @@ from lora_core.datasets.captions import EXTENSION, caption_path
 from lora_core.datasets.database import open_database, transaction
 from lora_core.datasets.images import FileProblem, Listing, leads_outside, listing, look, same_stems
 from lora_core.errors import DatasetError, DiskFullError, WorkspaceError
+from lora_core.volumes import database_file
+from lora_core.workspace import replacing
 
 PAGE_SIZE: Final = 100
 """Rows of one page: 0.08 MB to the browser, and the most that a grid cell edit sends again."""
 COPY_EVERY_S: Final = 24 * 3600.0
+COPY_FROM_ELSEWHERE_EVERY_S: Final = 300.0
+"""The same where the index itself is not beside the files."""
 
 
 def _m001_files(db: sqlite3.Connection) -> None:
@@ -87,7 +96,8 @@ class Filter:
 
 
 def index_file(folder: Path) -> Path:
-    return folder / ".lora" / "index.sqlite"
+    """The index of the dataset in `folder`: in it, or on the computer's own disk."""
+    return database_file(folder / ".lora" / "index.sqlite")
 
 
 @contextmanager
@@ -105,17 +115,19 @@ def open_index(folder: Path, *, extension: str = EXTENSION) -> Iterator["Dataset
             why="There is no such folder.",
             fix="Choose a folder that exists.",
         )
-    path = index_file(folder)
+    path, copy = index_file(folder), _copy_in(folder)
     try:
+        if not path.exists() and path.parent != copy.parent:
+            _begin_with(copy, path)  # the first look of this computer
         try:
             db = open_database(path, MIGRATIONS)
         except sqlite3.DatabaseError as error:
             if not _damaged(error):
                 raise
-            _replace_damaged(path)
+            _replace_damaged(path, copy)
             db = open_database(path, MIGRATIONS)
         try:
-            _copy_daily(db, path)
+            _copy_now_and_then(db, path, copy)
             yield DatasetIndex(folder.resolve(), db, extension)
         finally:
             db.close()
@@ -133,30 +145,44 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
     return error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
-def _copy_of(path: Path) -> Path:
-    return path.with_name("index.copy.sqlite")
+def _copy_in(folder: Path) -> Path:
+    return folder / ".lora" / "index.copy.sqlite"
 
 
-def _replace_damaged(path: Path) -> None:
-    """Move a damaged index aside and put its daily copy in its place, if there is one."""
+def _replace_damaged(path: Path, copy: Path) -> None:
+    """Move a damaged index aside and put its copy in its place, if there is one."""
     aside = path.with_name(f"index.damaged-{time.time_ns()}.sqlite")
     path.replace(aside)
     for leftover in (path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         leftover.unlink(missing_ok=True)  # they belong to the damaged file
-    if _copy_of(path).exists():
-        _copy_of(path).replace(path)
+    _begin_with(copy, path)
 
 
-def _copy_daily(db: sqlite3.Connection, path: Path) -> None:
-    copy = _copy_of(path)
-    if copy.exists() and time.time() - copy.stat().st_mtime < COPY_EVERY_S:
+def _begin_with(copy: Path, path: Path) -> None:
+    try:
+        with replacing(path) as part:
+            shutil.copyfile(copy, part)
+    except FileNotFoundError:
+        return  # there were no edits: what a new index finds out is all there is
+
+
+def _copy_now_and_then(db: sqlite3.Connection, path: Path, copy: Path) -> None:
+    beside = path.parent == copy.parent
+    every_s = COPY_EVERY_S if beside else COPY_FROM_ELSEWHERE_EVERY_S
+    if copy.exists() and time.time() - copy.stat().st_mtime < every_s:
         return
     if db.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
         return  # without edits there is nothing that could not be rebuilt
-    part = copy.with_name(copy.name + ".part")
-    part.unlink(missing_ok=True)
-    db.execute("VACUUM INTO ?", (str(part),))
-    part.replace(copy)
+    made = path.with_name(copy.name + ".part")  # SQLite writes where its locks hold
+    made.unlink(missing_ok=True)
+    db.execute("VACUUM INTO ?", (str(made),))
+    if beside:
+        made.replace(copy)
+        return
+    copy.parent.mkdir(exist_ok=True)
+    with replacing(copy) as part:
+        shutil.copyfile(made, part)
+    made.unlink()
 
 
 class DatasetIndex:

@@ -24,6 +24,7 @@ from lora_core.datasets.captions import caption_path, decode
 from lora_core.datasets.database import transaction
 from lora_core.datasets.index import DatasetIndex, caption_bytes, revision_of
 from lora_core.errors import CaptionError, WorkspaceError
+from lora_core.volumes import lock_file
 from lora_core.workspace import write_atomic
 
 LOCK_WAIT_S: Final = 10.0
@@ -237,7 +238,7 @@ def _file(index: DatasetIndex, name: str) -> Path:
 def _only_writer(index: DatasetIndex) -> Iterator[None]:
     # Between reading a caption and replacing it no other tab may write it.
     try:
-        with FileLock(index.folder / ".lora" / "edit.lock", timeout=LOCK_WAIT_S):
+        with FileLock(lock_file(index.folder / ".lora" / "edit.lock"), timeout=LOCK_WAIT_S):
             yield
     except Timeout as error:
         raise WorkspaceError(

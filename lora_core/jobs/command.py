@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from lora_core.errors import LoraError, WorkspaceError
-from lora_core.jobs import addresses, choices, control, groups, liveness, look, remarks
+from lora_core.jobs import addresses, choices, control, liveness, look, platform, remarks
 from lora_core.jobs.choices import AtEnd
 from lora_core.jobs.liveness import Lock
 from lora_core.jobs.records import Job, Status
@@ -150,7 +150,7 @@ def _run(workspace: Workspace, job: Job, status: Status, record: Record, chosen:
     try:
         code = child.wait(chosen.timeout_s)
     except subprocess.TimeoutExpired:
-        groups.end_group(child.pid, kill=True)
+        platform.end_group(child.pid, kill=True)
         child.wait()
         record.put("command", state="failed", why=f"It was ended after {chosen.timeout_s:.0f} s.")
         _remark(job, f"The command at the end did not end within {chosen.timeout_s:.0f} s, so it was ended.")

@@ -8,7 +8,6 @@ Nothing here keeps anything in memory that matters: any process may ask, at any 
 
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lora_core.errors import DiskFullError, JobError, WorkspaceError
-from lora_core.jobs import log, look, requests
+from lora_core.jobs import hosts, log, look, requests
 from lora_core.jobs.dispatch import waits_by_itself
 from lora_core.jobs.kinds import kind_of
 from lora_core.jobs.listing import get
@@ -80,7 +79,7 @@ def create(
         folder=workspace.jobs / job_id,
         created=now,
         engine=engine,
-        host=socket.gethostname(),
+        host=hosts.here(),
         parent=parent,
         project=project,
         params=dict(params or {}),
@@ -128,7 +127,8 @@ def status(workspace: Workspace, job_id: str) -> Status:
     """
     job = get(workspace, job_id)
     seen = look.status(job)
-    if seen.state == "queued" or seen.state in ACTIVE or seen.end is look.UNSETTLED:
+    open_ = seen.state == "queued" or seen.state in ACTIVE or seen.end is look.UNSETTLED
+    if open_ and seen.elsewhere is None:
         try:
             if not runner_alive(workspace):
                 ensure_runner(workspace)
@@ -290,6 +290,7 @@ def resume(workspace: Workspace, job_id: str, state: str | None = None, *, anywa
         chosen = _chosen(job, state)
         started_before = now.attempt > 1 or now.state != "paused" or now.step > 0
         requests.clear(job.folder)
+        hosts.claim(job)  # whoever asks for it gets it, on the computer where it is asked
         queued = move(
             now,
             "queued",

@@ -1,8 +1,8 @@
 """Who is alive: file locks of the operating system, and nothing else, say so.
 
 Covered: taking a lock and keeping it for the life of a process, looking whether somebody has it,
-writing down who has it. Not covered: what the owner does. Network volumes and synced folders,
-where such locks may not hold.
+writing down who has it. Not covered: what the owner does, and owners on other computers (see
+`lora_core.jobs.hosts`): their locks may not be seen here.
 
 The rules that make it true:
 
@@ -13,12 +13,13 @@ The rules that make it true:
   look can delay an owner by a moment and never refuse it.
 - Nobody is called dead after one look, nor while the process that wrote itself down still runs.
 - A process id is never believed without the start time of its process, which no other can have.
+- Where the file system's locks do not hold (see `lora_core.volumes`), the lock that is called
+  `engine.lock` lies on this computer's own disk; the record of its owner stays where its name says.
 """
 
 import contextlib
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -30,45 +31,15 @@ from typing import Any, Final, Self
 import psutil
 
 from lora_core.errors import WorkspaceError
-from lora_core.workspace import read_json
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from lora_core.jobs import platform
+from lora_core.volumes import here, lock_file
+from lora_core.workspace import long_path, read_json, replace_open
 
 _POLL_S: Final = 0.02
 _LOOKS: Final = 3
 _LOOK_GAP_S: Final = 0.015  # longer than another process needs for its look, measured 0.03 ms
 
 _held: dict[int, "Lock"] = {}
-
-
-def _take(descriptor: int, *, shared: bool) -> bool:
-    """Try once; False when another process has it."""
-    if sys.platform == "win32":
-        # Windows has no shared form here: two looks at once see each other, which is why one
-        # look never decides. The byte lies far behind the end, so the file stays readable.
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-    else:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
-def _give_back(descriptor: int) -> None:
-    if sys.platform == "win32":
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-        with contextlib.suppress(OSError):
-            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 class Lock:
@@ -91,7 +62,7 @@ class Lock:
         while True:
             descriptor = _open(path)
             # A file that was removed or replaced in between would lock nobody out.
-            if _take(descriptor, shared=False) and _same_file(descriptor, path):
+            if platform.lock(descriptor, shared=False) and _same_file(descriptor, path):
                 return cls(path, descriptor)
             os.close(descriptor)
             if time.monotonic() >= deadline:
@@ -101,7 +72,7 @@ class Lock:
     def release(self) -> None:
         """Give it back; once is enough, more does no harm."""
         if _held.pop(id(self), None) is not None:
-            _give_back(self._descriptor)
+            platform.unlock(self._descriptor)
             os.close(self._descriptor)
 
     def heal(self) -> bool:
@@ -112,7 +83,7 @@ class Lock:
             fresh = _open(self.path)
         except OSError:
             return False
-        if not _take(fresh, shared=False):
+        if not platform.lock(fresh, shared=False):
             os.close(fresh)
             return False
         os.close(self._descriptor)
@@ -145,12 +116,12 @@ if sys.platform != "win32":
 
 def _open(path: Path) -> int:
     # Python opens with close-on-exec; the lock file is never truncated, others may look at it.
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    return os.open(long_path(lock_file(path)), os.O_RDWR | os.O_CREAT, 0o644)
 
 
 def _same_file(descriptor: int, path: Path) -> bool:
     try:
-        there, ours = path.stat(), os.fstat(descriptor)
+        there, ours = lock_file(path).stat(), os.fstat(descriptor)
     except FileNotFoundError:
         return False
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
@@ -159,13 +130,13 @@ def _same_file(descriptor: int, path: Path) -> bool:
 def probe(path: Path) -> bool:
     """One look: True when somebody has the lock right now."""
     try:
-        descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
-    except FileNotFoundError:
-        return False
+        descriptor = os.open(long_path(lock_file(path)), os.O_RDONLY if platform.LOOKS_SHARE else os.O_RDWR)
+    except (FileNotFoundError, PermissionError):
+        return False  # of another user: who wrote itself down decides
     try:
-        if not _take(descriptor, shared=True):
+        if not platform.lock(descriptor, shared=True):
             return True
-        _give_back(descriptor)
+        platform.unlock(descriptor)
         return False
     finally:
         os.close(descriptor)
@@ -179,7 +150,7 @@ def alive(path: Path) -> bool:
     """
     # On Windows two looks exclude each other, so there only an unbroken row of "held" means an
     # owner. Elsewhere looks share, and a single "held" can only be an owner's.
-    row = sys.platform == "win32"
+    row = not platform.LOOKS_SHARE
     for look in range(_LOOKS):
         if look:
             time.sleep(_LOOK_GAP_S)
@@ -205,12 +176,12 @@ class Owner:
 
     def lives(self) -> bool:
         """True when this very process runs on this machine; a zombie does not."""
-        return self.host == socket.gethostname() and process_start(self.pid) == self.started
+        return self.host == here() and process_start(self.pid) == self.started
 
     def from_before_restart(self) -> bool:
         """True when the computer was started again since; False where the system cannot tell."""
         boot, mark, _ = self.started.partition(":")
-        return bool(mark) and self.host == socket.gethostname() and boot != _boot_id()
+        return bool(mark) and self.host == here() and boot != _boot_id()
 
 
 def write_owner(lock: Lock, **about: Any) -> None:
@@ -222,12 +193,12 @@ def write_owner(lock: Lock, **about: Any) -> None:
         "format": 1,
         "pid": os.getpid(),
         "started": process_start(os.getpid()) or "",
-        "host": socket.gethostname(),
+        "host": here(),
     }
     path = lock.path.with_suffix(".json")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(json.dumps(record | about, indent=1) + "\n", "utf-8")
-    part.replace(path)
+    replace_open(part, path)
 
 
 def read_owner(path: Path) -> Owner | None:
@@ -266,7 +237,13 @@ def process_start(pid: int) -> str | None:
 
 
 def _boot_id() -> str:
+    """Names this run of the computer, and of a container by the start of its first process."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
-        return "unknown"
+        boot = "unknown"
+    try:
+        first = Path("/proc/1/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        first = "0"  # hidden from other users by some systems
+    return f"{boot}+{first}"

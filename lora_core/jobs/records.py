@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, get_args
 
 from lora_core.errors import JobError, WorkspaceError
 from lora_core.jobs.liveness import Lock
-from lora_core.workspace import read_json, write_json
+from lora_core.workspace import read_json, replace_open, write_json
 
 FORMAT: Final = 1
 NOTES_KEPT: Final = 50
@@ -162,7 +162,7 @@ class Status:
     grace_left_s: float | None = None
     """While it stops or pauses: seconds until it is ended by force. Not in the record."""
     elsewhere: str | None = None
-    """Name of the other computer that works on it; None for this one. Not in the record."""
+    """The other computer that a waiting or running job belongs to. Not in the record."""
 
     @property
     def active(self) -> bool:
@@ -260,7 +260,7 @@ def write_status(folder: Path, status: Status, *, durable: bool = True) -> None:
     try:
         # As `write_json` does it: a note may name a file whose name is no text.
         part.write_bytes(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
-        part.replace(folder / "status.json")
+        replace_open(part, folder / "status.json")
     except OSError:
         part.unlink(missing_ok=True)
         raise

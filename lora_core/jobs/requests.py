@@ -13,7 +13,7 @@ from typing import Final, Literal
 from uuid import uuid4
 
 from lora_core.errors import WorkspaceError
-from lora_core.workspace import read_json
+from lora_core.workspace import read_json, replace_open
 
 Name = Literal["stop", "pause", "save", "sample"]
 NAMES: Final[tuple[Name, ...]] = ("stop", "pause", "save", "sample")
@@ -44,7 +44,7 @@ def ask(folder: Path, name: Name, *, grace_s: float = 0.0, force: bool = False) 
     part = path.with_name(f".{name}.{uuid4().hex}.part")
     try:
         part.write_text(json.dumps(record), "utf-8")
-        part.replace(path)
+        replace_open(part, path)
     finally:
         part.unlink(missing_ok=True)
 

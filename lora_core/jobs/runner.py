@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, ParamSpec
 
 from lora_core.errors import LoraError
-from lora_core.jobs import groups, liveness, look, requests, slots, spawn, watchers
+from lora_core.jobs import hosts, liveness, look, platform, requests, slots, spawn, watchers
 from lora_core.jobs.dispatch import Busy, Decision, decide, needs_device, waits_by_itself
 from lora_core.jobs.kinds import kind_of
 from lora_core.jobs.listing import OpenJobs
@@ -102,6 +102,8 @@ class Runner:
         for job, status in self._jobs.closed_now:
             self._watched.pop(job.id, None)
             _tell(watchers.ended, self.workspace, job, status)
+        # Those of another computer are for its own runner to look after.
+        found = [entry for entry in found if hosts.elsewhere(*entry) is None]
         return found
 
     def anything_open(self) -> bool:
@@ -131,7 +133,7 @@ class Runner:
     def _lingers(self, job: Job, status: Status) -> bool:
         """True while the process of an ended job is still there and holds its GPU."""
         child = self.children.get(job.id)
-        if child is not None and groups.reap(child) is None:
+        if child is not None and platform.reap(child) is None:
             return True
         self.children.pop(job.id, None)
         return job.id in self._watched and liveness.alive(look.engine_lock(job.folder))
@@ -153,7 +155,7 @@ class Runner:
                 owner=kept.owner,
             )
         child = self.children.get(job.id)
-        code = groups.reap(child) if child is not None else None
+        code = platform.reap(child) if child is not None else None
         if code is not None:
             del self.children[job.id]
         elif liveness.alive(look.engine_lock(job.folder)):
@@ -165,7 +167,7 @@ class Runner:
             return True
         elif child is not None:
             _log.warning("job %s did not take its lock within %g s", job.id, look.STARTING_LIMIT_S)
-            groups.end_group(child.pid, kill=True)
+            platform.end_group(child.pid, kill=True)
             return True
         self._bury(job, watch, code)
         return False
@@ -177,7 +179,7 @@ class Runner:
         owner = watch.owner
         if code is None and owner is not None and liveness.process_start(owner.pid) is None:
             # Taken over from an earlier runner. Its id is not reused while its group has members.
-            groups.end_group(owner.pid, kill=True)
+            platform.end_group(owner.pid, kill=True)
         ended = settle(job, exit_code=code)
         if ended is not None and ended.end is not None:
             _log.info("job %s: %s. %s", job.id, ended.state, ended.end.cause)
@@ -213,7 +215,7 @@ class Runner:
         if pid is None:
             return
         _log.info("job %s: %s to process group %d", job.id, "SIGKILL" if kill else "SIGTERM", pid)
-        groups.end_group(pid, kill=kill)
+        platform.end_group(pid, kill=kill)
 
     def _start(self, decision: Decision) -> bool:
         """From queued to starting, with a process; False when that did not come to be."""
@@ -266,9 +268,7 @@ def _tell(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Supervise the workspace that is the only argument until nothing is left to do."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal is not for jobs
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    platform.ignore_terminal()
     workspace = Workspace(Path(arguments[0]).resolve())
     spawn.wake_folder(workspace).mkdir(parents=True, exist_ok=True)
     _tidy(workspace)
@@ -276,6 +276,7 @@ def main(arguments: Sequence[str]) -> int:
     runner = Runner(workspace)
     while (lock := _become(workspace)) is not None:
         with lock:
+            hosts.after_restart(workspace)
             if not _supervise_until_idle(runner, lock, wakeup):
                 return 0
         # Given back: whoever writes a job from now on finds no runner and starts one. Whoever
@@ -315,3 +316,7 @@ def _supervise_until_idle(runner: Runner, lock: liveness.Lock, wakeup: Wakeup) -
         if idle_since is not None and now - idle_since >= IDLE_S:
             return True
         wakeup.wait(min(POLL_S, IDLE_S))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

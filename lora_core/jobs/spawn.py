@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from lora_core.errors import JobError
-from lora_core.jobs import liveness
+from lora_core.jobs import hosts, liveness, platform
 from lora_core.workspace import APP_ROOT, Workspace
 
 RUNNER_COMMAND: list[str] = [sys.executable, "-m", "lora_core.jobs.runner"]
@@ -34,12 +34,13 @@ _started: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
 
 
 def runner_lock(workspace: Workspace) -> Path:
-    return workspace.runner / "runner.lock"
+    """Each computer has a runner of its own, which looks after the jobs of that computer."""
+    return hosts.own(workspace.runner / "runner.lock")
 
 
 def wake_folder(workspace: Workspace) -> Path:
     """The runner watches it; any change in it means: look at the jobs now."""
-    return workspace.runner / "wake"
+    return hosts.own(workspace.runner / "wake")
 
 
 def wake(workspace: Workspace) -> None:
@@ -98,27 +99,23 @@ def _still_coming(workspace: Workspace) -> bool:
 
 
 def _runner_log(workspace: Workspace) -> Path:
-    path = workspace.runner / "runner.log"
+    path = hosts.own(workspace.runner / "runner.log")
     if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
-        path.replace(path.with_suffix(".log.1"))
+        platform.replace_open(path, path.with_suffix(".log.1"))
     return path
 
 
 def detached(command: list[str], log: IO[bytes], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, without a terminal, printing into `log`."""
-    options: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
-        options = {"creationflags": flags}
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=APP_ROOT,  # so that -m finds the package, wherever the app was started
-        env={**_environment(), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **extra},
+        env={**_environment(), **platform.utf8(), **extra},
         close_fds=True,
-        **options,
+        **platform.detach_options(),
     )
 
 

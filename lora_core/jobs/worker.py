@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import kinds, liveness, log, look, requests, slots, spawn
+from lora_core.jobs import kinds, liveness, log, look, platform, requests, slots, spawn
 from lora_core.jobs.explain import explain
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.records import (
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> int:
     """Do the job in the folder that is the only argument; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    _leave_signals_of_terminals_alone()
+    platform.ignore_terminal()
     spawn.keep_environment()
     folder = Path(arguments[0]).resolve()
     workspace = Workspace(folder.parent.parent)
@@ -60,13 +60,6 @@ def main(arguments: Sequence[str]) -> int:
     if status is None:
         return 0
     return _do(FolderReporter(workspace, job, lock, status), workspace, job)
-
-
-def _leave_signals_of_terminals_alone() -> None:
-    # Ctrl-C in the terminal of the app, or closing it, is not meant for a run.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _begin(job: Job, lock: liveness.Lock) -> Status | None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from lora_core import jobs
-from lora_core.jobs import groups, liveness, look, runner, spawn
+from lora_core.jobs import liveness, look, platform, runner, spawn
 from lora_core.jobs.kinds import KINDS
 from lora_core.jobs.records import read_status
 from lora_core.workspace import Workspace
@@ -458,8 +458,8 @@ def test_a_killed_starter_of_a_job_does_not_leave_it_starting_for_ever(
 
 def test_ending_a_group_that_is_gone_does_nothing() -> None:
     with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as child:
-        until(lambda: groups.reap(child) == 0)
-    groups.end_group(child.pid, kill=True)
+        until(lambda: platform.reap(child) == 0)
+    platform.end_group(child.pid, kill=True)
 
 
 def _has_ended(folder: Path) -> bool:
