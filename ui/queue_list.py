@@ -33,6 +33,7 @@ _TAKEN: Final = "queue_taken_out"
 
 def draw(ws: Workspace) -> None:
     """The list, where something waits or was just taken out; nothing otherwise."""
+    st.session_state.pop(_CHANGED, None)  # the whole page is being drawn, after what was pressed
     waiting, wrong = bool(jobs.queue(ws)), st.session_state.pop(_WRONG, None)
     if not waiting and wrong is None and _TAKEN not in st.session_state:
         return
