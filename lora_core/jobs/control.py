@@ -228,7 +228,7 @@ def _end(workspace: Workspace, job_id: str, name: Literal["stop", "pause"], *, f
         if now.state in ENDED:
             return
         asked = requests.pending(job.folder)
-        if look.status(job).end is look.UNSETTLED:
+        if now.state != "starting" and look.status(job).end is look.UNSETTLED:
             pass  # its process is dead already: it did not end because of us, and its end must not say so
         # Asked again, from another tab say: its grace goes on, and what was asked with force stays so.
         elif asked is None or asked.name != name or (force and not asked.force):

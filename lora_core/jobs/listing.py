@@ -81,12 +81,10 @@ class OpenJobs:
         self._workspace = workspace
         self._closed: dict[str, tuple[Written, int | None]] = {}
         self._busy = threading.Lock()  # several pages of one process look at once
-        self.closed_now: list[tuple[Job, Status]] = []
-        """Those that the last look found over for the first time."""
+        self.closed_now: list[tuple[str, Status]] = []
+        """Those that the last look found over for the first time, by id."""
 
-    def look(
-        self, still_there: Callable[[Job, Status], bool] = lambda _job, _status: False
-    ) -> list[tuple[Job, Status | None]]:
+    def look(self, still_there: Callable[[str], bool] = lambda _id: False) -> list[tuple[Job, Status | None]]:
         """Every job that is not over, oldest first, with what is on record; None for an unreadable status.
 
         `still_there` may say of a job that has ended that its process has not; it counts as open then.
@@ -99,26 +97,22 @@ class OpenJobs:
             found = (self._open(name, still_there) for name in reversed(names))
             return [entry for entry in found if entry is not None]
 
-    def _open(
-        self, job_id: str, still_there: Callable[[Job, Status], bool]
-    ) -> tuple[Job, Status | None] | None:
+    def _open(self, job_id: str, still_there: Callable[[str], bool]) -> tuple[Job, Status | None] | None:
         written = _written(f"{self._workspace.jobs}/{job_id}/status.json")
         closed = self._closed.get(job_id)
         if closed is not None and closed[0] == written:
             return None
-        try:
-            job = get(self._workspace, job_id)
-        except LoraError:
-            return None  # no job, or one of a newer version
-        status = read_status(job.folder)
-        if status is None or not status.ended or still_there(job, status):
-            self._closed.pop(job_id, None)
-            return job, status
-        if written is not None:
+        status = read_status(self._workspace.jobs / job_id)
+        if status is not None and status.ended and written is not None and not still_there(job_id):
             failed = status.attempt if status.state in {"failed", "lost"} else None
             self._closed[job_id] = (written, failed)
-        self.closed_now.append((job, status))
-        return None
+            self.closed_now.append((job_id, status))
+            return None
+        self._closed.pop(job_id, None)
+        try:
+            return get(self._workspace, job_id), status
+        except LoraError:
+            return None  # no job, or one of a newer version
 
     def failures(self) -> dict[str, int]:
         """Of the jobs that are over, those that failed or were lost, with the number of the attempt."""

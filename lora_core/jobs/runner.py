@@ -23,7 +23,7 @@ from lora_core.errors import LoraError
 from lora_core.jobs import hosts, liveness, look, platform, requests, slots, spawn, watchers
 from lora_core.jobs.dispatch import Busy, Decision, decide, needs_device, waits_by_itself
 from lora_core.jobs.kinds import kind_of
-from lora_core.jobs.listing import OpenJobs
+from lora_core.jobs.listing import OpenJobs, get
 from lora_core.jobs.queue import failed_name
 from lora_core.jobs.records import End, Job, Status, changing, move, read_status, write_status
 from lora_core.jobs.settle import settle
@@ -99,8 +99,12 @@ class Runner:
 
     def _open_jobs(self) -> list[tuple[Job, Status | None]]:
         found = self._jobs.look(self._lingers)
-        for job, status in self._jobs.closed_now:
-            self._watched.pop(job.id, None)
+        for job_id, status in self._jobs.closed_now:
+            self._watched.pop(job_id, None)
+            try:
+                job = get(self.workspace, job_id)
+            except LoraError:
+                continue  # no job, or one of a newer version
             _tell(watchers.ended, self.workspace, job, status)
         # Those of another computer are for its own runner to look after.
         found = [entry for entry in found if hosts.elsewhere(*entry) is None]
@@ -130,13 +134,13 @@ class Runner:
                 lock.release()
                 del self._claims[job_id]
 
-    def _lingers(self, job: Job, status: Status) -> bool:
+    def _lingers(self, job_id: str) -> bool:
         """True while the process of an ended job is still there and holds its GPU."""
-        child = self.children.get(job.id)
+        child = self.children.get(job_id)
         if child is not None and platform.reap(child) is None:
             return True
-        self.children.pop(job.id, None)
-        return job.id in self._watched and liveness.alive(look.engine_lock(job.folder))
+        self.children.pop(job_id, None)
+        return job_id in self._watched and liveness.alive(look.engine_lock(self.workspace.jobs / job_id))
 
     def _supervise(self, job: Job, status: Status | None) -> bool:
         """Look after a job that is on record as active (or unreadable); True while it needs a slot."""

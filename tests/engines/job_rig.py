@@ -37,6 +37,7 @@ def walk(task: Task) -> Path | None:
     """Step on until the file `enough` is there; save a state each 5 steps and when asked to end."""
     folder, reporter = task.job.folder, task.reporter
     step = _step_of(task.resume_from)
+    (folder / "card").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
     (folder / "began").write_text(f"{os.getpid()} {step}\n")
     reporter.phase("Walking")
     while not (folder / "enough").exists():

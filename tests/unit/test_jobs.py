@@ -158,6 +158,7 @@ def test_a_long_list_opens_only_the_records_it_returns_and_each_once(
         return read(folder)
 
     monkeypatch.setattr(listing, "read_job", counted)
+    monkeypatch.setattr(listing, "_known", {})
     newest = jobs.jobs(ws, limit=5)
     assert [job.id for job in newest] == opened == sorted(opened, reverse=True)
     jobs.jobs(ws, limit=5)
@@ -291,7 +292,9 @@ def test_a_request_of_rubbish_still_asks(ws: Workspace) -> None:
 
 @pytest.mark.parametrize("name", ["stop", "pause"])
 @pytest.mark.parametrize("force", [False, True])
-def test_a_request_to_a_dead_job_is_not_taken_for_what_ended_it(ws: Workspace, name: str, force: bool) -> None:
+def test_a_request_to_a_dead_job_is_not_taken_for_what_ended_it(
+    ws: Workspace, name: str, force: bool
+) -> None:
     job = made(ws, "running", attempt=1)
     if name == "stop":
         jobs.stop(ws, job.id, force=force)

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_core.jobs.dispatch import Busy, Decision, decide, needs_device
@@ -45,16 +45,16 @@ def busies(draw: st.DrawFn, devices: tuple[str, ...]) -> list[Busy]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a slow machine is no fault
 @given(st.data())
 def test_whatever_waits_and_runs_the_rules_hold(data: st.DataObject) -> None:
     devices = data.draw(DEVICES)
     waiting, busy = data.draw(waitings()), data.draw(busies(devices))
     foreign = set(data.draw(st.lists(st.sampled_from(devices), max_size=2)))
     failed = data.draw(st.none() | st.just("the last run"))
-    found = decide(
-        waiting, busy, devices=devices, in_use=foreign.__contains__, failed=failed, now=NOW
-    )
+    found = decide(waiting, busy, devices=devices, in_use=foreign.__contains__, failed=failed, now=NOW)
     started = [one for one in found if one.starts]
 
     assert sorted(one.job.id for one in found) == sorted(job.id for job, _ in waiting), "no job is lost"

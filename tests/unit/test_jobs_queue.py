@@ -277,4 +277,3 @@ def test_a_watcher_that_fails_costs_no_supervision(ws: Workspace, monkeypatch: p
         monkeypatch.setattr(runner.watchers, name, broken)
     fails(ws)
     assert runner.Runner(ws).look() is False
-

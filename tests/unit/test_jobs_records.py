@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_core.errors import FileTooNewError, JobError
@@ -159,7 +159,9 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a slow machine is no fault
 @given(
     st.dictionaries(st.sampled_from(sorted(set(status_record(FULL)) - {"format"})), JSON),
     st.sampled_from(STATES),

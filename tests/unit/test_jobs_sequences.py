@@ -24,7 +24,17 @@ from lora_core.errors import JobError
 from lora_core.jobs import control, groups, liveness, look, requests, runner, settle, slots, spawn
 from lora_core.jobs.dispatch import needs_device, place
 from lora_core.jobs.kinds import BESIDE
-from lora_core.jobs.records import ACTIVE, STATES, TABLE, End, Status, changing, move, read_status, write_status
+from lora_core.jobs.records import (
+    ACTIVE,
+    STATES,
+    TABLE,
+    End,
+    Status,
+    changing,
+    move,
+    read_status,
+    write_status,
+)
 from lora_core.workspace import Workspace
 
 queue_module = sys.modules["lora_core.jobs.queue"]  # the package has a function of this name

@@ -153,7 +153,9 @@ def test_waiting_for_a_card_hears_a_request(ws: Workspace, monkeypatch: pytest.M
         slots.take(job_in(ws), "cuda:0", _Asked())
 
 
-def test_where_no_lock_can_be_made_the_training_goes_on(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_lock_can_be_made_the_training_goes_on(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     slots.folder().write_text("a file where the folder should be")
     assert slots.claim("cuda:0") is None
