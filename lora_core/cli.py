@@ -1,8 +1,8 @@
 """`python -m lora_core …`: every action of the pages as a command.
 
-Covered: demo, train, jobs, doctor, lora; text for people, `--json` for programs, exit codes; recipe
-stands in cli_recipe.py. Each command is a thin call of the package that does the work.
-docs/commands.md says the same for users.
+Covered: demo, train, jobs, doctor, lora; text for people, `--json` for programs, exit codes; recipe,
+the queue and messages stand in cli_recipe.py, cli_queue.py and cli_notify.py. Each command is a thin call of
+the package that does the work. docs/commands.md says the same for users.
 Not covered: the app (`python3 start.py`).
 """
 
@@ -14,7 +14,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from lora_core import cli_recipe, cli_text, jobs, settings
+from lora_core import cli_notify, cli_queue, cli_recipe, cli_text, jobs, settings
+from lora_core.cli_queue import IdArgument
+from lora_core.cli_queue import given as _given
+from lora_core.cli_queue import print_json as _print_json
 from lora_core.cli_recipe import JsonOption, WorkspaceOption, find_job
 from lora_core.cli_text import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_LEFT
 from lora_core.errors import LoraError, Problem, SettingsError
@@ -32,16 +35,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-jobs_app = typer.Typer(help="List jobs, and show, read, stop or resume one.", rich_markup_mode=None)
+jobs_app = typer.Typer(help="List jobs, and show, move, pause, stop or resume one.", rich_markup_mode=None)
 lora_app = typer.Typer(help="Look into LoRA files.", no_args_is_help=True, rich_markup_mode=None)
+jobs_app.add_typer(cli_queue.app)  # without a name: its commands stand among the others
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(lora_app, name="lora")
 app.add_typer(cli_recipe.app, name="recipe")
+app.add_typer(cli_notify.app, name="notify")
 
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")]
-IdArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="Id of a job, its beginning or end, or the word last.")
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,10 +70,6 @@ def _tell_error(error: LoraError, *, as_json: bool) -> None:
         _print_json(cli_text.error_record(error))
     else:
         print(cli_text.error_text(error), file=sys.stderr)
-
-
-def _print_json(record: dict[str, Any] | list[dict[str, Any]]) -> None:
-    print(cli_text.json_text(record), flush=True)
 
 
 # --- starting -----------------------------------------------------------------------------------
@@ -216,7 +214,7 @@ def _tell_end(ws: Workspace, job: Job, ended: Status) -> None:
 
 @jobs_app.callback(invoke_without_command=True)
 def list_jobs(context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """List jobs, newest first; or show, read, stop or resume one."""
+    """List jobs, newest first; or show, change or end one."""
     if context.invoked_subcommand is not None:
         context.obj = (workspace, as_json)
         return
@@ -230,12 +228,6 @@ def list_jobs(context: typer.Context, as_json: JsonOption = False, workspace: Wo
     for job, status in found:
         total = f"{status.step} of {status.total}" if status.total else str(status.step or "")
         print(f"{job.id}  {status.state:<9} {job.kind:<8} {total:>14}  {job.name}".rstrip())
-
-
-def _given(context: typer.Context, workspace: Path | None, *, as_json: bool) -> tuple[Workspace, bool]:
-    """Options that stood before the command's name (`jobs --json show ID`) count as well."""
-    before: tuple[Path | None, bool] = context.obj or (None, False)
-    return Workspace.open(workspace or before[0]), as_json or before[1]
 
 
 @jobs_app.command()
