@@ -3,6 +3,7 @@
 LoraError               what pages and commands catch; carries what, why and fix
   WorkspaceError        the folder that holds everything cannot be used as it is
     DiskFullError       the disk has no room for what was to be written
+    NoRoomError         the disk has no room for all that a run would write; one may start it all the same
     FileTooNewError     a newer version of the app wrote this file
   SettingsError         a run cannot start; lists every problem at once
   DatasetError          the image folder cannot be trained on as it is
@@ -51,6 +52,15 @@ class DiskFullError(WorkspaceError):
         super().__init__(
             what, why=f"The disk is full. {safe}", fix="Free some space on this disk. Then do it again."
         )
+
+
+class NoRoomError(WorkspaceError):
+    """The disk has no room for all that a run would write; one may start it all the same."""
+
+    def __init__(self, what: str, *, why: str, fix: str, needed: int, free: int) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.needed, self.free = needed, free
+        """Bytes."""
 
 
 class FileTooNewError(WorkspaceError):

@@ -38,9 +38,17 @@ class Files:
     parts: Mapping[str, int]
     """Bytes of each kind at the end of the run."""
 
+    one_more: int
+    """Bytes of a LoRA file and a state: a new one is whole before an old one goes."""
+
     @property
     def total(self) -> int:
         return sum(self.parts.values())
+
+    @property
+    def peak(self) -> int:
+        """The most that is on the disk at any time."""
+        return self.total + self.one_more
 
 
 def files(run: RunConfig, plan: Plan, images: RunImages) -> Files | None:
@@ -76,7 +84,18 @@ def files(run: RunConfig, plan: Plan, images: RunImages) -> Files | None:
         rows = (run.text.max_token_length or 75) // 75
         parts["Captions that were read"] = images.count * rows * 77 * base.text_width * 4
     saves = len(by_epoch) + len(by_step) + 1
-    return Files(saves=saves, kept=kept, states=len(states), samples=times * len(drawn), parts=parts)
+    return Files(
+        saves=saves,
+        kept=kept,
+        states=len(states),
+        samples=times * len(drawn),
+        parts=parts,
+        one_more=size.file_bytes(run.precision.save_precision) + state,
+    )
+
+
+CACHES: Final = ("Prepared pictures", "Captions that were read")
+"""Parts of `Files` that lie beside the pictures and stay for the next run."""
 
 
 def _epochs(run: RunConfig, plan: Plan) -> list[int]:

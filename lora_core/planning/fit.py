@@ -69,6 +69,23 @@ def fitting(run: RunConfig, engine: str, ws: Workspace, images: RunImages | None
     return Fitting((), False, f"No change of settings makes it fit. {fix}")
 
 
+def cheaper(run: RunConfig, known: Known, engine: str) -> Iterator[list[Change]]:
+    """Each change that `run` could have next to need less, the least harmful first; nothing is measured.
+
+    Those that the engine would refuse are left out. Of smaller batches and smaller pictures the next size
+    alone is told.
+    """
+    for offer in _OFFERS:
+        seen: set[str] = set()
+        for changes in offer(run, known):
+            tried = _with(run, changes)
+            refused = tried is None or len(_errors(tried, engine)) > len(_errors(run, engine))
+            if refused or changes[0].key in seen:
+                continue
+            seen.add(changes[0].key)
+            yield changes
+
+
 def _over(found: Estimate) -> list[str]:
     """What does not fit and could be helped."""
     return [line.kind for line in found.too_much if line.kind in {"gpu", "memory"}]

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lora_core import engines, jobs
-from lora_core.errors import SettingsError
-from lora_core.jobs import Job
+from lora_core.errors import NoRoomError, SettingsError
+from lora_core.jobs import Job, space
 from lora_core.models.hub import is_name
+from lora_core.planning.disk import CACHES, files
+from lora_core.planning.images import RunImages, look_at_images
+from lora_core.planning.steps import plan
 from lora_core.settings import RunConfig, run_files
 from lora_core.workspace import Workspace
 
@@ -26,19 +29,30 @@ def start_run(
     name: str | None = None,
     parent: str | None = None,
     project: str | None = None,
+    despite_space: bool = False,
+    retry_ladder: bool = False,
+    images: RunImages | None = None,
 ) -> Job:
     """Queue a training run; what it trains with is frozen from here on.
 
     `name` is what lists show, the output name unless given; `parent` is the run that this one
-    goes back to.
+    goes back to. `despite_space` starts it where the disk has no room for all that it will write.
+    `retry_ladder` lets it go on with a cheaper setting when GPU memory runs out (see `ladder.py`).
+    `images` spares a second look at the folders.
 
     Raises:
         SettingsError: the engine would refuse it; every problem is listed and nothing was made.
+        NoRoomError: what it will write does not fit; nothing was made.
         JobError, DiskFullError, WorkspaceError: as `jobs.create`.
     """
     problems = [problem for problem in engines.get(engine).check(run) if problem.severity == "error"]
     if problems:
         raise SettingsError(problems, what="The run was not started.")
+    if not despite_space:
+        _refuse_what_does_not_fit(workspace, run, images)
+    chosen = {
+        name: True for name, on in (("despite_space", despite_space), ("retry_ladder", retry_ladder)) if on
+    }
     hashes = {"base_model": base_model_hash(run.model.pretrained_model_name_or_path)}
     hashes["dataset"] = listing_hash(folders_of(run))
     return jobs.create(
@@ -48,6 +62,7 @@ def start_run(
         {
             "output_name": run.saving.output_name,
             "base_model": _place(workspace, run.model.pretrained_model_name_or_path),
+            **chosen,
         },
         engine=engine,
         files=run_files(run),
@@ -55,6 +70,28 @@ def start_run(
         project=project,
         hashes=hashes,
     )
+
+
+def space_needed(run: RunConfig, images: RunImages | None = None) -> int | None:
+    """Bytes that `run` writes into its folder, at most at one time; None where they cannot be counted.
+
+    What is kept beside the pictures is left out: much of it may be there from an earlier run.
+    """
+    found = look_at_images(run) if images is None else images
+    amount = plan(run, found)
+    written = files(run, amount, found) if amount is not None else None
+    if written is None:
+        return None
+    return written.peak - sum(written.parts.get(name, 0) for name in CACHES)
+
+
+def _refuse_what_does_not_fit(workspace: Workspace, run: RunConfig, images: RunImages | None) -> None:
+    needed = space_needed(run, images)
+    problem = space.check(workspace, needed) if needed is not None else None
+    if needed is None or problem is None:
+        return
+    free = space.free_bytes(workspace.root)
+    raise NoRoomError("The run was not started.", why=problem.what, fix=problem.fix, needed=needed, free=free)
 
 
 def _place(workspace: Workspace, base: Path) -> str:
