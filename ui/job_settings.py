@@ -1,8 +1,8 @@
 """What the user chose for while trainings run and after they end: each choice in a closed box of Setup.
 
 Covered: keeping the computer awake, the queue's rule, cheaper settings when memory runs out, messages with
-their test, the command at the end. Not covered: doing any of it (`lora_core.jobs`). All of it is kept at once;
-addresses are secrets and are never shown again.
+their test, the command at the end. Not covered: doing any of it (`lora_core.jobs`). All of it is kept at
+once; addresses are secrets and are never shown again.
 """
 
 import shlex
@@ -84,7 +84,9 @@ def _when_wrong(ws: Workspace) -> None:
 def _messages(ws: Workspace) -> None:
     st.write("The app can send a message when a training ends. Nothing is sent until you add an address.")
     for address in notify.addresses(ws):
-        st.markdown(f"- {feedback.spoken(f'{address.service}, mark {address.fingerprint}. {address.sentence}')}")
+        st.markdown(
+            f"- {feedback.spoken(f'{address.service}, mark {address.fingerprint}. {address.sentence}')}"
+        )
     known = notify.addresses(ws)
     with st.form("notify_form", clear_on_submit=True, border=False):
         st.text_input(
@@ -166,15 +168,17 @@ def _test_result(ws: Workspace, job_id: str, going: bool) -> None:
 def _command(ws: Workspace) -> None:
     chosen = choices.at_end(ws)
     st.write(
-        "This command runs when the last training has ended. For example, it can switch off a rented computer. "
-        "It runs only after the result was checked."
+        "This command runs when the last training has ended. For example, it can switch off a rented "
+        "computer. It runs only after the result was checked."
     )
     if chosen.problem:
         feedback.care(chosen.problem)
     st.session_state[_COMMAND] = shlex.join(chosen.command)
     st.session_state[_ALSO] = chosen.also_after_failure
     st.text_input("Command at the end", key=_COMMAND, width=520, on_change=lambda: _keep_command(ws))
-    st.checkbox("Run it also after a training that did not end well", key=_ALSO, on_change=lambda: _keep_command(ws))
+    st.checkbox(
+        "Run it also after a training that did not end well", key=_ALSO, on_change=lambda: _keep_command(ws)
+    )
     st.caption("Leave the field empty for no command. No shell reads it: a program and its arguments.")
 
 
@@ -192,8 +196,12 @@ def _keep_command(ws: Workspace) -> None:
     try:
         choices.set_at_end(
             ws,
-            AtEnd(command=parts, also_after_failure=bool(st.session_state[_ALSO]), timeout_s=before.timeout_s),
+            AtEnd(
+                command=parts, also_after_failure=bool(st.session_state[_ALSO]), timeout_s=before.timeout_s
+            ),
         )
-        st.session_state[_SAID] = "The command at the end was kept." if parts else "There is no command at the end."
+        st.session_state[_SAID] = (
+            "The command at the end was kept." if parts else "There is no command at the end."
+        )
     except LoraError as error:
         st.session_state[_WRONG] = error

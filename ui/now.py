@@ -23,10 +23,10 @@ _LOOK_BACK: Final = 30
 """Jobs that changed last that are looked at; older ones are not what a person did last."""
 
 _open: Final[dict[Path, OpenJobs]] = {}
-"""For each workspace, which of its jobs are known to be over; a thousand of them cost a look at their dates."""
+"""For each workspace, which of its jobs are known to be over. A thousand cost a look at their dates."""
 
-_QUIET: Final = frozenset({"machine"})
-"""Kinds that the app starts by itself; they are not what a person did."""
+_QUIET: Final = frozenset({"machine", "notify_test"})
+"""Kinds that the app starts by itself or that take a moment; they are not what a person comes back for."""
 
 STATE_WORDS: Final[dict[jobs.State, str]] = {
     "queued": "waits to start",

@@ -84,8 +84,16 @@ def _row(ws: Workspace, queued: Queued, found: Sequence[Queued], names: dict[str
             return  # it is for the other computer to start it
         with st.container(horizontal=True):
             _moves(ws, queued, found, feedback.spoken(name))
-            _button(f"Take {feedback.spoken(name)} out", "out", job, icons.REMOVE, partial(_take_out, ws, job, found))
-        box = st.expander(f"Hold {feedback.spoken(name)}, or start it later", key=f"later_{job.id}", on_change="rerun")
+            _button(
+                f"Take {feedback.spoken(name)} out",
+                "out",
+                job,
+                icons.REMOVE,
+                partial(_take_out, ws, job, found),
+            )
+        box = st.expander(
+            f"Hold {feedback.spoken(name)}, or start it later", key=f"later_{job.id}", on_change="rerun"
+        )
         if box.open:
             with box:
                 _hold(ws, queued, feedback.spoken(name))
@@ -106,7 +114,9 @@ def _moves(ws: Workspace, queued: Queued, found: Sequence[Queued], name: str) ->
 def _hold(ws: Workspace, queued: Queued, name: str) -> None:
     if queued.held:
         st.caption("It waits until you release it. Others may start before it.")
-        _button(f"Release {name}", "release", queued.job, icons.START, partial(jobs.release, ws, queued.job.id))
+        _button(
+            f"Release {name}", "release", queued.job, icons.START, partial(jobs.release, ws, queued.job.id)
+        )
     else:
         st.caption("A training that is held keeps its place. It starts when you release it.")
         _button(f"Hold {name}", "hold", queued.job, icons.HOLD, partial(jobs.hold, ws, queued.job.id))
@@ -117,7 +127,13 @@ def _time(ws: Workspace, queued: Queued, name: str) -> None:
     st.text_input("Not before this time", key=widget, placeholder="22:00", width=240)
     st.caption("Write hours and minutes. A time that has passed today means tomorrow.")
     with st.container(horizontal=True):
-        _button(f"Set the time of {name}", "at", queued.job, icons.CLOCK, partial(_set_time, ws, queued.job, widget))
+        _button(
+            f"Set the time of {name}",
+            "at",
+            queued.job,
+            icons.CLOCK,
+            partial(_set_time, ws, queued.job, widget),
+        )
         if queued.not_before is not None:
             clear = partial(jobs.start_at, ws, queued.job.id, None)
             _button(f"Take the time of {name} away", "any", queued.job, icons.UNDO, clear)
@@ -128,7 +144,9 @@ def _set_time(ws: Workspace, job: Job, widget: str) -> None:
     when = moment(text, time.time())
     if when is None:
         raise LoraError(
-            "The time was not set.", why=f"“{text}” is no time of day.", fix="Write a time such as 22:00 or 7:30."
+            "The time was not set.",
+            why=f"“{text}” is no time of day.",
+            fix="Write a time such as 22:00 or 7:30.",
         )
     jobs.start_at(ws, job.id, when)
 
@@ -181,7 +199,9 @@ def _after_failure(ws: Workspace) -> None:
     failed = jobs.stopped_by(ws)
     if failed is None:
         return
-    feedback.care(f"The queue waits, because {now.name_of(failed)} did not end well. You chose this rule below.")
+    feedback.care(
+        f"The queue waits, because {now.name_of(failed)} did not end well. You chose this rule below."
+    )
     _button("Go on with the queue", "go_on", failed, icons.GO, partial(jobs.go_on, ws))
 
 

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import streamlit as st
 
 from lora_core import jobs, projects, runs
-from lora_core.errors import LoraError, Problem
+from lora_core.errors import LoraError, NoRoomError, Problem
 from lora_core.jobs import Job, Status, hosts, requests
 from lora_core.jobs.look import UNSETTLED
 from lora_core.workspace import Workspace
@@ -28,12 +28,18 @@ ASKED: Final[dict[Literal["save", "sample"], str]] = {
     "save": "It was asked to save. It does that after the current step.",
     "sample": "It was asked to draw samples. It does that after the current step.",
 }
+_DESPITE: Final = "start_despite_space_pressed"
 _REFUSED: Final = "take_over_refused"
 
 
 def start_button() -> bool:
     """The button that starts a run of the project; whether it was pressed."""
-    return st.button(START, key="start", icon=icons.START, type="primary")
+    pressed = st.button(START, key="start", icon=icons.START, type="primary")
+    return pressed or bool(st.session_state.get(_DESPITE))
+
+
+def _despite_space() -> None:
+    st.session_state[_DESPITE] = True
 
 
 def start(ws: Workspace, opened: Project, *, missing: Sequence[Problem]) -> None:
@@ -43,7 +49,19 @@ def start(ws: Workspace, opened: Project, *, missing: Sequence[Problem]) -> None
         feedback.care("It was not started. First do this:", lines=lines)
         return
     with feedback.user_errors():
-        job = runs.start_run(ws, project.run_of(opened), engine=opened.engine, project=opened.name)
+        try:
+            job = runs.start_run(
+                ws,
+                project.run_of(opened),
+                engine=opened.engine,
+                project=opened.name,
+                retry_ladder=state.retry_ladder(ws),
+                despite_space=bool(st.session_state.pop(_DESPITE, False)),
+            )
+        except NoRoomError as error:
+            feedback.show(error)
+            st.button("Start it in spite of this", key="start_despite_space", on_click=_despite_space)
+            return
         project.save(ws, projects.done(opened, f"Training “{job.name}” was started.", run=job.id))
         st.query_params.clear()  # what one wants to see now is the run
         run_choice.choose(job.id)

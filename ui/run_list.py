@@ -1,6 +1,7 @@
 """The list of runs, and the loss of several of them in one chart.
 
-Covered: choosing runs to compare, page by page, the chart over them. Not covered: one run in detail (`ui/live_run.py`).
+Covered: choosing runs to compare, page by page, the chart over them. Not covered: one run in detail
+(`ui/live_run.py`).
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ ENOUGH: Final = 2
 
 
 def needed() -> int:
-    """How many of the newest runs have to be known to draw the list; one more tells whether there are older."""
+    """How many of the newest runs are needed for the list; one more tells whether there are older."""
     return (_page() + 1) * SHOWN + 1
 
 

@@ -1,7 +1,8 @@
 """Going on with a run that has ended: from which saved state, or with cheaper settings.
 
 Covered: the list of saved states, broken ones by name, the offers of the retry ladder. Not covered: training
-again or longer, which make a new run (`ui/guide_again.py`), and what a rung changes (`lora_core.runs.ladder`).
+again or longer, which make a new run (`ui/guide_again.py`), and what each offer changes
+(`lora_core.runs.ladder`).
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from lora_core import jobs
 from lora_core.jobs import Job, Status, states
 from lora_core.jobs.states import SavedState
 from lora_core.runs import ladder
+from lora_core.runs.ladder import Rung
 from lora_core.workspace import Workspace
 from ui import charts, feedback, icons, state
 
@@ -30,28 +32,34 @@ def draw(ws: Workspace, job: Job, status: Status) -> None:
     label = f"Go on from step {chosen.step}" if chosen else "Start this training again"
     if rungs:
         label += " with the same settings"
-    kind = "secondary" if rungs else "primary"
-    if st.button(label, key=f"resume_{job.id}", icon=icons.RESUME, type=kind):
+    if st.button(label, key=f"resume_{job.id}", icon=icons.RESUME, type="secondary" if rungs else "primary"):
         if jobs.status(ws, job.id).resumable:  # or another tab was quicker, and it goes on already
             jobs.resume(ws, job.id, chosen.name if chosen else None)
         st.rerun()
 
 
-def _cheaper(ws: Workspace, job: Job, rungs: Sequence[ladder.Rung]) -> None:
-    """The cheapest change first; it is what the ladder would do by itself."""
-    st.caption("These settings take less memory. The training goes on from its last save with them.")
-    with st.container(horizontal=True):
-        for number, rung in enumerate(rungs):
-            pressed = st.button(
-                f"Try again with {rung.label}",
-                key=f"rung_{rung.key}_{job.id}",
-                icon=icons.MEND,
-                type="secondary" if number else "primary",
-            )
-            if pressed:
-                if jobs.status(ws, job.id).resumable:
-                    ladder.take(ws, job, rung)
-                st.rerun()
+def _cheaper(ws: Workspace, job: Job, rungs: Sequence[Rung]) -> None:
+    """The least harmful change as the main button; it is what the ladder would do by itself."""
+    st.write("The memory of the graphics card was too small. A cheaper setting helps.")
+    first, *others = rungs
+    _try(ws, job, first, main=True)
+    if others:
+        with st.expander("Other settings that need less memory", key=f"rungs_{job.id}"):
+            for rung in others:
+                _try(ws, job, rung, main=False)
+
+
+def _try(ws: Workspace, job: Job, rung: Rung, *, main: bool) -> None:
+    st.caption(feedback.spoken(rung.why))
+    if st.button(
+        f"Try again with {rung.label}",
+        key=f"rung_{rung.key}_{job.id}",
+        icon=icons.MEND,
+        type="primary" if main else "secondary",
+    ):
+        if jobs.status(ws, job.id).resumable:  # or another tab was quicker, and it goes on already
+            ladder.take(ws, job, rung)
+        st.rerun()
 
 
 def _state(ws: Workspace, job: Job) -> SavedState | None:
