@@ -11,8 +11,8 @@ from typing import Final
 import streamlit as st
 
 from lora_core import jobs
-from lora_core.jobs import Job, Status, states
-from lora_core.jobs.states import SavedState
+from lora_core.jobs import Job, Status
+from lora_core.jobs.states import SavedState, broken
 from lora_core.runs import ladder
 from lora_core.runs.ladder import Rung
 from lora_core.workspace import Workspace
@@ -65,7 +65,7 @@ def _try(ws: Workspace, job: Job, rung: Rung, *, main: bool) -> None:
 def _state(ws: Workspace, job: Job) -> SavedState | None:
     """The state that is chosen, the newest at first; None where nothing is saved."""
     found = {saved.name: saved for saved in jobs.states(ws, job.id)}
-    if sentence := left_out(states.broken(job.folder)):
+    if sentence := left_out(broken(job.folder)):
         st.caption(feedback.spoken(sentence))
     if not found:
         st.caption("No state was saved, so it starts from the beginning.")
@@ -90,10 +90,10 @@ def in_words(saved: SavedState) -> str:
     return f"Step {saved.step}, saved {state.when(saved.saved_at)}{loss}"
 
 
-def left_out(broken: Sequence[str]) -> str:
+def left_out(names: Sequence[str]) -> str:
     """The sentence about states that are not whole; empty when all are."""
-    if not broken:
+    if not names:
         return ""
-    if len(broken) == 1:
-        return f"The saved state {broken[0]} is not whole, so it is left out."
-    return f"These saved states are not whole, so they are left out: {', '.join(broken)}."
+    if len(names) == 1:
+        return f"The saved state {names[0]} is not whole, so it is left out."
+    return f"These saved states are not whole, so they are left out: {', '.join(names)}."

@@ -180,12 +180,12 @@ def _take_ladder(workspace: Workspace, job: Job, status: Status, record: _Record
 
 
 def _went_on(workspace: Workspace, job: Job) -> bool:
-    from lora_core.jobs import control
+    from lora_core.jobs import listing
 
     now = read_status(job.folder)
     if now is not None and not now.ended:
         return True
-    return any(other.parent == job.id and other.id > job.id for other in control.jobs(workspace, limit=20))
+    return any(other.parent == job.id and other.id > job.id for other in listing.jobs(workspace, limit=20))
 
 
 # --- messages ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from lora_core.errors import LoraError, WorkspaceError
-from lora_core.jobs import addresses, choices, control, liveness, look, platform, remarks
+from lora_core.jobs import addresses, choices, liveness, listing, look, platform, remarks
 from lora_core.jobs.choices import AtEnd
 from lora_core.jobs.liveness import Lock
 from lora_core.jobs.records import Job, Status
@@ -87,7 +87,7 @@ def _turn(workspace: Workspace) -> Lock:
 def _others(workspace: Workspace, job: Job) -> tuple[bool, str] | None:
     """Why the command has to wait, and whether that is for good; None when nothing else waits or runs."""
     waits: tuple[bool, str] | None = None
-    for other in control.jobs(workspace):
+    for other in listing.jobs(workspace):
         try:
             seen = look.status(other)
         except (LoraError, OSError):

@@ -110,9 +110,9 @@ def take_over(workspace: Workspace, job_id: str, *, anyway: bool = False) -> Job
     Raises:
         JobError: no such job, it is this computer's already, or it may be at work there.
     """
-    from lora_core.jobs import control, look, spawn
+    from lora_core.jobs import listing, look, spawn
 
-    job = control.get(workspace, job_id)
+    job = listing.get(workspace, job_id)
     host = elsewhere(job, read_status(job.folder))
     if host is None:
         raise _refused(job, "It belongs to this computer already.", "Resume it, or let it go on.")
@@ -178,11 +178,11 @@ def after_restart(workspace: Workspace) -> list[Job]:
     Such jobs are written down as failed, with the restart as the cause. They go on by themselves
     where the queue's rule `resume_after_restart` says so; those are returned.
     """
-    from lora_core.jobs import control
+    from lora_core.jobs import control, listing
     from lora_core.jobs.settle import settle
 
     resumed: list[Job] = []
-    for job in reversed(control.jobs(workspace)):
+    for job in reversed(listing.jobs(workspace)):
         try:
             before = read_status(job.folder)
             if before is None or before.state not in ACTIVE or elsewhere(job, before) is not None:

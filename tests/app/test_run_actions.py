@@ -1,4 +1,4 @@
-"""What the page offers for a run in each state: saved states, cheaper settings, another computer; the choices."""
+"""What the page offers for a run in each state: saved states, cheaper settings, another computer."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ def test_going_on_begins_at_the_newest_state_and_others_can_be_chosen(ws: Worksp
     found = [saved(30, 0.25), saved(20), saved(10)]
     with (
         patch.object(jobs, "states", return_value=found),
-        patch.object(run_resume.states, "broken", return_value=["x-step00000040-state"]),
+        patch.object(run_resume, "broken", return_value=["x-step00000040-state"]),
         patch.object(jobs, "resume", side_effect=lambda _ws, job, name: asked.append((job, name))),
     ):
         app = open_page(layout.TRAINING)
@@ -161,10 +161,10 @@ def test_an_address_is_added_tested_and_removed_and_is_never_shown(ws: Workspace
     ):
         app = open_page(layout.SETUP)
         app.text_input(key="notify_address").set_value("nonsense")
-        [b for b in app.button if b.label == "Add this address"][0].click().run()
+        next(b for b in app.button if b.label == "Add this address").click().run()
         assert "The address was not added." in shown(app)
         app.text_input(key="notify_address").set_value(secret)
-        [b for b in app.button if b.label == "Add this address"][0].click().run()
+        next(b for b in app.button if b.label == "Add this address").click().run()
         assert "The address of ntfy was added." in shown(app)
         assert secret not in shown(app)
         app.checkbox(key="notify_stall").uncheck().run()

@@ -1,4 +1,4 @@
-"""The queue in a real browser: three trainings through a killed server, and the strip and the list as they look."""
+"""The queue in a real browser: three trainings through a killed server; how the strip and the list look."""
 
 import json
 from collections.abc import Callable, Iterator
