@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from lora_core.errors import LoraError, WorkspaceError
-from lora_core.jobs import addresses, choices, liveness, listing, look, platform, remarks
+from lora_core.jobs import addresses, choices, listing, liveness, look, platform, remarks
 from lora_core.jobs.choices import AtEnd
 from lora_core.jobs.liveness import Lock
 from lora_core.jobs.records import Job, Status

@@ -10,7 +10,6 @@ the next one everything. Only one runs in a workspace, by its lock.
 
 import logging
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -107,8 +106,7 @@ class Runner:
                 continue  # no job, or one of a newer version
             _tell(watchers.ended, self.workspace, job, status)
         # Those of another computer are for its own runner to look after.
-        found = [entry for entry in found if hosts.elsewhere(*entry) is None]
-        return found
+        return [entry for entry in found if hosts.elsewhere(*entry) is None]
 
     def anything_open(self) -> bool:
         """True when a job waits, runs, or cannot be read."""

@@ -1,6 +1,5 @@
 """The queue in a real browser: three trainings through a killed server; how the strip and the list look."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -8,6 +7,7 @@ import made_runs as made
 import pytest
 from app_server import AppServer, Theme, drawn, sideways
 from playwright.sync_api import Locator, Page, expect
+from real_runs import LOADING_MS, held_at_a_step, steps_on_disk
 
 from lora_core import demo, jobs, runs
 from lora_core.jobs import Job
@@ -20,7 +20,6 @@ LONG = "a_name_without_a_gap_that_somebody_typed_to_remember_all_of_it_2026_11_2
 THEMES: tuple[Theme, ...] = ("light", "dark")
 PATHS = ("/", "/Setup", "/Dataset", "/Training", "/Utilities", "/Help")
 STEPS = 12
-LOADING_MS = 300_000  # torch and the base model, on a machine with much else to do
 
 
 @dataclass
@@ -62,15 +61,6 @@ def press(page: Page, name: str) -> None:
     page.get_by_test_id("stMain").get_by_role("button", name=name, exact=False).click(timeout=LOADING_MS)
 
 
-def steps_on_disk(job: Job) -> list[int]:
-    try:
-        lines = (job.folder / "progress.jsonl").read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    records = [json.loads(line) for line in lines if line.endswith("}")]
-    return [record["step"] for record in records if "loss" in record]
-
-
 def look_at(page: Page, server: AppServer, job: Job) -> None:
     page.goto(f"{server.url}/Training?run={job.id}")
     drawn(page)
@@ -83,49 +73,43 @@ def test_three_trainings_are_arranged_paused_and_gone_on_with_through_a_killed_s
     server = start_app()
     ws = Workspace.open(server.workspace)
     made.machine(ws)
-    # The first has more steps than it can do before it is paused, and few enough to end soon after.
-    first, second, third = (
-        short_run(ws, name, 40 if name == "one" else STEPS) for name in ("one", "two", "three")
-    )
+    first, second, third = (short_run(ws, name, STEPS) for name in ("one", "two", "three"))
     page = visit(server, f"/Training?run={first.id}")
-    expect(rows(page)).to_have_count(2, timeout=LOADING_MS)
 
-    # Reorder: what is shown, and what is on the disk, are the same.
-    press(page, "Move “three” up")
-    expect(rows(page).first).to_contain_text("1. Training “three”", timeout=LOADING_MS)
-    assert [queued.job.id for queued in jobs.queue(ws)] == [third.id, second.id]
-    press(page, "Move “three” down")
-    expect(rows(page).first).to_contain_text("1. Training “two”", timeout=LOADING_MS)
-
-    # Pause the first, and the second begins.
-    expect(strip(page)).to_contain_text("of 40 steps done", timeout=LOADING_MS)
-    press(page, run_actions.PAUSE)
+    # One stands still while the others are arranged, so that no machine is too fast for this.
+    with held_at_a_step(first):
+        expect(strip(page)).to_contain_text(f"of {STEPS} steps done. ", timeout=LOADING_MS)
+        expect(strip(page)).to_contain_text("2 wait.")
+        press(page, "Move “three” up")
+        expect(rows(page).first).to_contain_text("1. Training “three”", timeout=LOADING_MS)
+        assert [queued.job.id for queued in jobs.queue(ws)] == [third.id, second.id]
+        press(page, "Move “three” down")
+        expect(rows(page).first).to_contain_text("1. Training “two”", timeout=LOADING_MS)
+        press(page, run_actions.PAUSE)
+        expect(page.get_by_text("The training was asked to pause.").first).to_be_visible(timeout=LOADING_MS)
     expect(page.get_by_text("Training “one” is paused").first).to_be_visible(timeout=LOADING_MS)
     at = steps_on_disk(first)[-1]
-    expect(page.get_by_role("button", name=f"Go on from step {at}")).to_be_visible(timeout=LOADING_MS)
+    assert 0 < at < STEPS
 
-    # The server dies in between; the trainings do not notice, and a new one shows the same.
-    server.kill()
-    server.start()
-    look_at(page, server, first)
-    expect(page.get_by_role("button", name=f"Go on from step {at}")).to_be_visible(timeout=LOADING_MS)
-    expect(strip(page)).to_contain_text("Training “", timeout=LOADING_MS)
+    with held_at_a_step(second):
+        # The server dies in between; the trainings do not notice, and a new one shows the same.
+        server.kill()
+        server.start()
+        look_at(page, server, first)
+        expect(strip(page)).to_contain_text("Training “two”", timeout=LOADING_MS)
+        expect(rows(page)).to_have_count(1)
+        press(page, "Take “three” out")
+        expect(page.get_by_text("Training “three” was taken out.").first).to_be_visible(timeout=LOADING_MS)
+        assert jobs.status(ws, third.id).state == "stopped"
+        press(page, f"Go on from step {at}")
+        expect(rows(page).first).to_contain_text("1. Training “one”", timeout=LOADING_MS)
 
-    # The third is stopped while it waits. It is held before, so that no machine is too fast for this.
-    jobs.hold(ws, third.id)
-    look_at(page, server, first)
-    expect(rows(page).filter(has_text="Training “three”")).to_contain_text("It is held.", timeout=LOADING_MS)
-    press(page, "Take “three” out")
-    expect(page.get_by_text("Training “three” was taken out.").first).to_be_visible(timeout=LOADING_MS)
-    assert jobs.status(ws, third.id).state == "stopped"
-
-    # The first goes on and ends; the second ends, too, and the third never began.
-    press(page, f"Go on from step {at}")
+    # Both end with every step done once, and the third never began.
     expect(page.get_by_role("button", name="Look at the finished LoRA")).to_be_visible(timeout=LOADING_MS)
-    assert steps_on_disk(first) == list(range(1, 41))
-    done = jobs.wait(ws, second.id, LOADING_MS / 1000)
-    assert (done.state, steps_on_disk(second)) == ("finished", list(range(1, STEPS + 1)))
-    assert jobs.status(ws, first.id).attempt == 2
+    for job, attempts in ((first, 2), (second, 1)):
+        ended = jobs.wait(ws, job.id, LOADING_MS / 1000)
+        assert (ended.state, ended.attempt) == ("finished", attempts)
+        assert steps_on_disk(job) == list(range(1, STEPS + 1))
     assert steps_on_disk(third) == []
 
 
