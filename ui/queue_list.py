@@ -67,7 +67,7 @@ def _list(ws: Workspace) -> None:
 
 def called(found: Sequence[Job]) -> dict[str, str]:
     """What each is called in the list; those with the same name also by their number."""
-    short = {job.id: f"“{now.short(job.name, 24)}”" for job in found}
+    short = {job.id: f"“{now.short(job.name, 18)}”" for job in found}
     often = Counter(short.values())
     return {
         job_id: name if often[name] == 1 else f"{name}, number {place}"
@@ -92,7 +92,9 @@ def _row(ws: Workspace, queued: Queued, found: Sequence[Queued], names: dict[str
                 partial(_take_out, ws, job, found),
             )
         box = st.expander(
-            f"Hold {feedback.spoken(name)}, or start it later", key=f"later_{job.id}", on_change="rerun"
+            f"{'Release' if queued.held else 'Hold'} {feedback.spoken(name)}, or start it later",
+            key=f"later_{job.id}",
+            on_change="rerun",
         )
         if box.open:
             with box:
@@ -181,7 +183,7 @@ def _taken_out(ws: Workspace) -> None:
         del st.session_state[_TAKEN]  # it is back, perhaps by another tab
         return
     feedback.note(f"{now.name_of(job)} was taken out. Nothing else was changed.")
-    name = feedback.spoken(f"“{now.short(job.name, 24)}”")
+    name = feedback.spoken(f"“{now.short(job.name, 18)}”")
     _button(f"Put {name} back", "back", job, icons.UNDO, partial(_put_back, ws, job, after))
 
 
