@@ -92,7 +92,7 @@ def _row(ws: Workspace, queued: Queued, found: Sequence[Queued], names: dict[str
                 partial(_take_out, ws, job, found),
             )
         box = st.expander(
-            f"{'Release' if queued.held else 'Hold'} {feedback.spoken(name)}, or start it later",
+            f"Hold or release {feedback.spoken(name)}, or start it later",
             key=f"later_{job.id}",
             on_change="rerun",
         )

@@ -135,9 +135,9 @@ def test_nothing_speaks_against_the_strip_and_the_queue(
 ) -> None:
     page = visit(filled.server, f"/Training?run={filled.jobs[0].id}", theme=theme)
     expect(rows(page)).to_have_count(3)
-    for words in ("Hold “dog”", run_actions.MORE):
+    for words in ("Hold or release “dog”", run_actions.MORE):
         page.get_by_text(words).click()
-    expect(page.get_by_role("button", name="Release “dog”")).to_be_visible()
+    expect(page.locator('[class*="st-key-queue_release_"] button')).to_be_visible()
     expect(page.get_by_role("button", name="Save the training now")).to_be_visible()
     assert objections(page) == []
     page.goto(f"{filled.server.url}/Setup")
@@ -186,7 +186,7 @@ def test_one_click_on_the_strip_leads_to_the_run_and_a_reload_shows_the_same(
     strip(page).get_by_role("link").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Training")
     page.wait_for_url(f"**/Training?run={filled.jobs[0].id}")
-    line = strip(page).inner_text()
+    line = strip(page).text_content() or ""
     page.reload()
     drawn(page)
     expect(strip(page)).to_have_text(line)
