@@ -1,7 +1,7 @@
 """Training: choose in four steps, start, watch, stop, go on, compare.
 
 Covered: the order of the parts. Not covered: what is in them (`ui/guide.py`, `ui/live_run.py`,
-`ui/run_actions.py`, `ui/run_list.py`).
+`ui/run_actions.py`, `ui/queue_list.py`, `ui/run_list.py`).
 """
 
 import streamlit as st
@@ -14,6 +14,7 @@ from ui import (
     guide_steps,
     layout,
     live_run,
+    queue_list,
     run_actions,
     run_choice,
     run_list,
@@ -21,13 +22,14 @@ from ui import (
 )
 
 ws = state.workspace()
-found = runs.runs(ws, limit=run_list.SHOWN)
-current, step = run_choice.chosen(found), guide_steps.asked()
+known = runs.runs(ws, limit=run_list.needed())
+current, step = run_choice.chosen(ws, known), guide_steps.asked()
 if current is None or step is not None:
     guide.draw(ws, step, current)
     st.stop()
 
 guide.leave()
+found = run_list.page_of(known)
 
 parts = layout.step_page(
     layout.TRAINING,
@@ -42,6 +44,7 @@ with parts.do_it:
     run_choice.pick(found, current)
     run_actions.for_run(ws, current, status)
     guide_again.draw(ws, current, status)
+    queue_list.draw(ws)
 
 with parts.happened:
     paused = st.checkbox("Pause updates of this page", value=state.updates_paused(ws), key="pause_updates")

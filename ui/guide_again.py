@@ -98,7 +98,7 @@ def _longer(ws: Workspace, job: Job) -> None:
         if st.button(f"Train {state.counted(epochs, 'epoch')} longer", key="train_longer", icon=icons.LONGER):
             made = runs.start_run(
                 ws, found.run, engine=job.engine or settings.BUILT_IN, name=job.name, parent=job.id,
-                project=job.project,
+                project=job.project, retry_ladder=state.retry_ladder(ws),
             )  # fmt: skip
             st.query_params.clear()
             run_choice.choose(made.id)

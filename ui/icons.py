@@ -39,6 +39,15 @@ OPEN: Final = ":material/folder_open:"
 TRY: Final = ":material/speed:"
 AGAIN: Final = ":material/replay:"
 LONGER: Final = ":material/more_time:"
+RUNNING: Final = ":material/pending_actions:"
+UP: Final = ":material/arrow_upward:"
+DOWN: Final = ":material/arrow_downward:"
+PAUSE: Final = ":material/pause:"
+SAMPLE: Final = ":material/image:"
+HOLD: Final = ":material/front_hand:"
+CLOCK: Final = ":material/schedule:"
+TAKE: Final = ":material/move_down:"
+MESSAGE: Final = ":material/send:"
 
 ALL: Final = {
     name: value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str)

@@ -48,7 +48,7 @@ def draw(ws: Workspace, job: Job, drawn: Status) -> None:
             _figures(job)
             _samples(job)
             _notes(status)
-            _log(ws, job, status)
+            _log(ws, job)
 
     panel()
     if offered == "go on":  # all figures stand, but somebody may go on with it in another tab
@@ -63,6 +63,7 @@ def _state(job: Job, status: Status) -> None:
         cause, fix = status.end.cause, status.end.fix
         if status.state in {"failed", "lost"}:
             feedback.problem(name, why=cause, fix=fix)
+            _evidence(status.end)
         else:
             feedback.note(f"{cause} {fix}".strip(), title=name)
     elif now.ending(status):
@@ -71,6 +72,13 @@ def _state(job: Job, status: Status) -> None:
     else:
         st.write(feedback.spoken(name))
     st.progress(now.share_of(job, status), text=progress_text(job, status))
+
+
+def _evidence(end: jobs.End) -> None:
+    """The lines that tell the cause stand beside it: nobody has to look for them in the log."""
+    if end.evidence:
+        st.write("These lines tell the cause:")
+        st.code(end.evidence, language=None, wrap_lines=True)
 
 
 def progress_text(job: Job, status: Status) -> str:
@@ -177,13 +185,10 @@ def _notes(status: Status) -> None:
         st.markdown("\n".join(f"- {feedback.spoken(note)}" for note in dict.fromkeys(status.notes)))
 
 
-def _log(ws: Workspace, job: Job, status: Status) -> None:
+def _log(ws: Workspace, job: Job) -> None:
     box = st.expander("What the training program printed", key=f"log_{job.id}", on_change="rerun")
     with box:
         if box.open:
-            if status.end and status.end.evidence:
-                st.write("These lines tell the cause:")
-                st.code(status.end.evidence, language=None, wrap_lines=True)
             lines = jobs.log_tail(ws, job.id, LOG_LINES)
             st.write(f"The newest lines, at most {LOG_LINES}. All of them are in this file:")
             st.code(str(job.log), language=None, wrap_lines=True)

@@ -1,23 +1,32 @@
 """What is going on and what was done last, in words, read from the job records.
 
-Covered: the sentences of Home and the sidebar about jobs. Not covered: the live numbers of one run
-(see `ui/live_run.py`).
+Covered: the sentences of Home, the sidebar and the activity strip about jobs. Not covered: the live numbers
+of one run (see `ui/live_run.py`), and why each training waits (see `ui/queue_list.py`).
 """
 
+import heapq
 import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from lora_core import jobs
+from lora_core.errors import LoraError
 from lora_core.jobs.kinds import KINDS
+from lora_core.jobs.listing import OpenJobs
 from lora_core.jobs.look import last_step
 from lora_core.workspace import Workspace
 from ui import state
 
 _LOOK_BACK: Final = 30
-"""Newest jobs that are looked at; older ones are not what a person did last."""
+"""Jobs that changed last that are looked at; older ones are not what a person did last."""
 
-_QUIET: Final = frozenset({"machine"})
-"""Kinds that the app starts by itself; they are not what a person did."""
+_open: Final[dict[Path, OpenJobs]] = {}
+"""For each workspace, which of its jobs are known to be over. A thousand cost a look at their dates."""
+
+_QUIET: Final = frozenset({"machine", "notify_test"})
+"""Kinds that the app starts by itself or that take a moment; they are not what a person comes back for."""
 
 STATE_WORDS: Final[dict[jobs.State, str]] = {
     "queued": "waits to start",
@@ -34,24 +43,93 @@ STATE_WORDS: Final[dict[jobs.State, str]] = {
 """Each state as the end of a sentence that starts with what the job is."""
 
 
-def recent(ws: Workspace) -> list[tuple[jobs.Job, jobs.Status]]:
-    """The newest jobs that a person started, each with its true state, newest first."""
-    found = [job for job in jobs.jobs(ws, limit=_LOOK_BACK) if job.kind not in _QUIET]
-    return [(job, jobs.status(ws, job.id)) for job in found]
+def live(ws: Workspace) -> list[tuple[jobs.Job, jobs.Status]]:
+    """The jobs of a person that wait or run, however old they are, oldest first, each with its true state."""
+    found = _open.setdefault(ws.root, OpenJobs(ws)).look()
+    pairs = [(job, jobs.status(ws, job.id)) for job, _ in found if job.kind not in _QUIET]
+    return [(job, status) for job, status in pairs if not status.ended]
 
 
 def running_job(ws: Workspace) -> tuple[jobs.Job, jobs.Status] | None:
     """The job that works now or waits to start; the oldest of them, as it is the one at work."""
-    live = [(job, status) for job, status in recent(ws) if not status.ended]
-    at_work = [pair for pair in live if pair[1].active]
-    oldest_first = (at_work or live)[::-1]
-    return oldest_first[0] if oldest_first else None
+    found = live(ws)
+    at_work = [pair for pair in found if pair[1].active]
+    return next(iter(at_work or found), None)
 
 
 def last_ended(ws: Workspace) -> tuple[jobs.Job, jobs.Status] | None:
     """The job that ended last."""
-    ended = [(job, status) for job, status in recent(ws) if status.ended]
-    return max(ended, key=lambda pair: pair[1].end.at if pair[1].end else pair[0].created, default=None)
+    found = []
+    for job_id in _changed_last(ws):
+        try:
+            job, status = jobs.get(ws, job_id), jobs.status(ws, job_id)
+        except LoraError:
+            continue  # no job, or one of a newer version
+        if job.kind not in _QUIET and status.ended:
+            found.append((job, status))
+    return max(found, key=lambda pair: pair[1].end.at if pair[1].end else pair[0].created, default=None)
+
+
+def _changed_last(ws: Workspace) -> list[str]:
+    """Names of the job folders whose status was written last. Ids alone do not tell: an old one may go on."""
+    dated = []
+    for job_id in os.listdir(ws.jobs) if ws.jobs.is_dir() else ():  # noqa: PTH208  a Path for each costs more
+        try:
+            dated.append((os.stat(f"{ws.jobs}/{job_id}/status.json").st_mtime_ns, job_id))  # noqa: PTH116  as above
+        except OSError:
+            continue
+    return [job_id for _, job_id in heapq.nlargest(_LOOK_BACK, dated)]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What goes on, in a line, and the job that it is about."""
+
+    says: str
+    job: jobs.Job | None = None
+    """None while nothing runs or waits."""
+
+
+IDLE: Final = Activity("Nothing is running.")
+_SHORT: Final = 22
+"""Letters of a name in the line; at 390 px all of it then takes two lines."""
+
+
+def activity(ws: Workspace, *, paused: bool = False) -> Activity:
+    """What runs, its step of how many, the time left, and what waits.
+
+    `paused`: the line will not change by itself, so it says so instead of a time that would pass.
+    """
+    found = live(ws)
+    at_work = [pair for pair in found if pair[1].active]
+    if not found:
+        return IDLE
+    if at_work:
+        job, status = at_work[0]
+        parts = [_at_work(job, status, paused=paused)]
+        parts += [_counted(len(at_work) - 1, "more runs", "more run")]
+        parts += [_counted(len(found) - len(at_work), "waits", "wait")]
+    else:
+        first = next(iter(jobs.queue(ws)), None)
+        job, status = (first.job, first.status) if first else found[0]
+        parts = [f"{name_of(job, _SHORT)} waits. {first.why if first else status.message}"]
+        parts += [_counted(len(found) - 1, "more waits", "more wait")]
+    parts += ["Updates are paused."] if paused else []
+    return Activity(" ".join(filter(None, parts)), job)
+
+
+def _at_work(job: jobs.Job, status: jobs.Status, *, paused: bool) -> str:
+    name = name_of(job, _SHORT)
+    if status.elsewhere:
+        return f"{name}: {status.message}"
+    if status.state != "running":
+        return f"{name} {STATE_WORDS[status.state]}."
+    left = f" {time_left(status)}." if status.eta_s is not None and not paused else ""
+    return f"{name}: {step_words(job, status)}.{left}"
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}." if number else ""
 
 
 def short(name: str, most: int = 44) -> str:
@@ -62,14 +140,16 @@ def short(name: str, most: int = 44) -> str:
     return f"{name[: most - end - 1]}…{name[-end:]}"
 
 
-def name_of(job: jobs.Job) -> str:
-    """What a job is, such as `Training "my cat"`."""
+def name_of(job: jobs.Job, most: int | None = None) -> str:
+    """What a job is, such as `Training "my cat"`; a name longer than `most` is cut in its middle."""
     label = KINDS[job.kind].label if job.kind in KINDS else "Work"
-    return f"{label} “{job.name}”"
+    return f"{label} “{short(job.name, most) if most else job.name}”"
 
 
 def sentence(job: jobs.Job, status: jobs.Status) -> str:
     """A job and its state: `Training "my cat" was stopped at 14:05.`"""
+    if status.elsewhere:
+        return f"{name_of(job)}: {status.message}"
     at = f" {state.when(status.end.at)}" if status.end and status.end.at else ""
     return f"{name_of(job)} {STATE_WORDS[status.state]}{at}."
 

@@ -8,7 +8,10 @@ from typing import Final
 
 import streamlit as st
 
+from lora_core import jobs
+from lora_core.errors import LoraError
 from lora_core.jobs import Job
+from lora_core.workspace import Workspace
 from ui import now, state
 
 ADDRESS: Final = "run"
@@ -21,16 +24,24 @@ def choose(job_id: str) -> None:
     st.query_params[ADDRESS] = job_id
 
 
-def chosen(found: Sequence[Job]) -> Job | None:
-    """The run in the address; without a known one there, the newest."""
+def chosen(ws: Workspace, found: Sequence[Job]) -> Job | None:
+    """The run in the address, however old; without a known one there, the first of the list."""
     wanted = st.query_params.get(ADDRESS)
-    return next((job for job in found if job.id == wanted), found[0] if found else None)
+    newest = found[0] if found else None
+    if not wanted or any(job.id == wanted for job in found):
+        return next((job for job in found if job.id == wanted), newest)
+    try:
+        job = jobs.get(ws, wanted)
+    except LoraError:
+        return newest
+    return job if job.kind == "train" else newest
 
 
 def pick(found: Sequence[Job], current: Job) -> None:
     """The field to choose another run."""
+    listed = found if any(job.id == current.id for job in found) else [current, *found]
     # The time first: on a narrow page the end of a long line is cut, and names are often alike.
-    names = {job.id: f"Started {state.when(job.created)}: {now.short(job.name)}" for job in found}
+    names = {job.id: f"Started {state.when(job.created)}: {now.short(job.name)}" for job in listed}
     # Before the field is drawn, so that it shows what the address says (it may have changed by a button).
     st.session_state[_WIDGET] = current.id
     st.selectbox(

@@ -1,6 +1,7 @@
 """The list of runs, and the loss of several of them in one chart.
 
-Covered: choosing runs to compare, the chart over them. Not covered: one run in detail (`ui/live_run.py`).
+Covered: choosing runs to compare, page by page, the chart over them. Not covered: one run in detail
+(`ui/live_run.py`).
 """
 
 from collections.abc import Sequence
@@ -11,22 +12,56 @@ import streamlit as st
 from lora_core import jobs, runs
 from lora_core.jobs import Job
 from lora_core.workspace import Workspace
-from ui import charts, feedback, layout, now, state
+from ui import charts, feedback, icons, layout, now, state
 from ui.charts import Line
 
 SHOWN: Final = 20
-"""Newest runs in the list."""
+"""Runs on a page of the list."""
+_PAGE: Final = "runs_page"
+"""Which page of the list is shown; 0 has the newest."""
 ENOUGH: Final = 2
+
+
+def needed() -> int:
+    """How many of the newest runs are needed for the list; one more tells whether there are older."""
+    return (_page() + 1) * SHOWN + 1
+
+
+def page_of(known: Sequence[Job]) -> list[Job]:
+    """Of the `needed` newest, those on the shown page, and one more where there are older ones."""
+    if _page() and len(known) <= _page() * SHOWN:
+        st.session_state[_PAGE] = 0  # some were removed in the meantime
+    return list(known[_page() * SHOWN :])
+
+
+def _page() -> int:
+    return int(st.session_state.get(_PAGE, 0))
+
+
+def _turn(by: int) -> None:
+    st.session_state[_PAGE] = max(0, _page() + by)
+
+
+def _pages(*, older: bool) -> None:
+    """The way to what is not on this page of the list."""
+    with st.container(horizontal=True):
+        if older:
+            label = f"Show the {SHOWN} trainings before these"
+            st.button(label, key="runs_older", icon=icons.EARLIER, on_click=_turn, args=(1,))
+        if _page():
+            label = f"Show the {SHOWN} trainings after these"
+            st.button(label, key="runs_newer", icon=icons.GO, on_click=_turn, args=(-1,))
 
 
 def draw(ws: Workspace, found: Sequence[Job]) -> None:
     """The list with a box before each run, and below it the chart of the chosen ones."""
     layout.subheader("Compare trainings")
-    if len(found) < ENOUGH:
+    if len(found) < ENOUGH and not _page():
         st.write("When there are two trainings or more, you can compare their loss here.")
         return
     st.write("Choose two or more. Their loss is then drawn in one chart.")
     chosen = [job for job in found[:SHOWN] if st.checkbox(_line(ws, job), key=f"compare_{job.id}")]
+    _pages(older=len(found) > SHOWN)
     if len(chosen) < ENOUGH:
         return
     overlaid = runs.overlay(chosen)

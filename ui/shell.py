@@ -1,4 +1,4 @@
-"""One script run: the frame, the navigation, the sidebar, then the page that was asked for.
+"""One script run: the frame, the navigation, the sidebar, the activity strip, then the page asked for.
 
 Covered: which pages there are and in which order. Not covered: what they show.
 """
@@ -8,7 +8,7 @@ from typing import Final
 import streamlit as st
 
 from lora_core.workspace import APP_ROOT
-from ui import feedback, help_page, home, layout, sidebar, state
+from ui import activity, feedback, help_page, home, layout, sidebar, state
 
 # A file of our own: for a Material icon the browser would ask another company's server for the picture.
 _TAB_ICON: Final = APP_ROOT / "static" / "icon.png"
@@ -25,5 +25,7 @@ def render() -> None:
     )
     page = st.navigation([start, *steps, help_], expanded=True)
     with feedback.user_errors():
-        sidebar.draw(state.workspace(), help_=help_, about=page.title)
+        ws = state.workspace()
+        sidebar.draw(ws, help_=help_, about=page.title)
+        activity.draw(ws)
         page.run()

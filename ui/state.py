@@ -10,12 +10,15 @@ from datetime import datetime
 from typing import Any, Final
 
 import toml
+from filelock import FileLock
 
 from lora_core.workspace import Workspace, write_atomic
 
 _PAGES: Final = "pages"
 _PAUSED: Final = "pause_updates"
 _OPENED: Final = "open_project"
+_LADDER: Final = "retry_ladder"
+_LOCK_S: Final = 10.0
 
 
 def workspace() -> Workspace:
@@ -44,11 +47,24 @@ def open_named(ws: Workspace, name: str) -> None:
     _keep(ws, _OPENED, name)
 
 
+def retry_ladder(ws: Workspace) -> bool:
+    """Whether a training that is started goes on by itself with cheaper settings when memory runs out."""
+    return bool(_settings(ws).get(_PAGES, {}).get(_LADDER, False))
+
+
+def choose_retry_ladder(ws: Workspace, *, on: bool) -> None:
+    """Keep the choice, for every training that is started from now on."""
+    _keep(ws, _LADDER, on)
+
+
 def _keep(ws: Workspace, key: str, value: Any) -> None:
-    settings = _settings(ws)
-    pages = settings.setdefault(_PAGES, {})
-    if pages.get(key) != value:
-        pages[key] = value
+    if _settings(ws).get(_PAGES, {}).get(key) == value:
+        return
+    ws.runner.mkdir(parents=True, exist_ok=True)
+    # The same lock as in `lora_core.jobs.choices`, which keeps other tables of the same file.
+    with FileLock(ws.runner / "settings.lock", timeout=_LOCK_S):
+        settings = _settings(ws)
+        settings.setdefault(_PAGES, {})[key] = value
         write_atomic(ws.settings_file, toml.dumps(settings))
 
 

@@ -1,25 +1,21 @@
 """A training that is stopped and gone on with: by keyboard alone, in two tabs at once."""
 
-import json
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import made_runs as made
-import psutil
 import pytest
 from app_server import AppServer
 from playwright.sync_api import Locator, Page, expect
+from real_runs import LOADING_MS, held_at_a_step, steps_on_disk
 
 from lora_core import demo, jobs, loras
-from lora_core.jobs import Job, liveness, look
+from lora_core.jobs import Job
 from lora_core.workspace import Workspace
 from ui import project, run_actions
 
 Visit = Callable[..., Page]
 STEPS = 40
-LOADING_MS = 240_000  # torch and the base model, on a machine with much else to do
 LOOK = "Look at the finished LoRA"
 
 
@@ -43,32 +39,6 @@ def server(start_app: Callable[[], AppServer]) -> AppServer:
     )
     project.save(ws, project.of_run("Short", run))
     return started
-
-
-def steps_on_disk(job: Job) -> list[int]:
-    try:
-        lines = (job.folder / "progress.jsonl").read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    records = [json.loads(line) for line in lines if line.endswith("}")]
-    return [record["step"] for record in records if "loss" in record]
-
-
-@contextmanager
-def held_at_a_step(job: Job) -> Iterator[int]:
-    """The training stands still after one of its first steps, so that no machine is too fast for the test."""
-    until = time.monotonic() + LOADING_MS / 1000
-    while not steps_on_disk(job):
-        assert time.monotonic() < until, "It never did its first step."
-        time.sleep(0.02)
-    owner = liveness.read_owner(look.engine_lock(job.folder))
-    assert owner is not None
-    process = psutil.Process(owner.pid)
-    process.suspend()
-    try:
-        yield steps_on_disk(job)[-1]
-    finally:
-        process.resume()
 
 
 def button(page: Page, name: str) -> Locator:

@@ -26,7 +26,7 @@ BUTTONS: Final = {"button", "download_button", "form_submit_button", "link_butto
 VERBS: Final = {
     "Start", "Stop", "Train", "Look", "Go", "Make", "Bring", "Take", "Put", "Check", "Download", "Open",
     "Save", "Show", "Choose", "Undo", "Copy", "Write", "Add", "Wait", "See", "Try", "Import", "End",
-    "Search", "Get", "Pause",
+    "Search", "Get", "Pause", "Send", "Draw",
 }  # fmt: skip
 VAGUE: Final = {"ok", "yes", "no", "submit", "go", "next", "click here", "continue"}
 WORDS: Final = (
