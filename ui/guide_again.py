@@ -1,28 +1,32 @@
 """From a run that has ended to the next one: with the same settings, longer, or with others.
 
-Covered: putting a run's settings into the form, going on from its last state for some epochs more and what
-that does to the learning rate, the way to the form. Not covered: going on with a run that was stopped
-(`ui/run_actions.py`).
+Covered: putting a run's settings into the form, with a change that mends what it failed of; going on from
+its last state for some epochs more and what that does to the learning rate; the way to the form. Not covered:
+going on with a run that was stopped (`ui/run_resume.py`).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import streamlit as st
 
 from lora_core import jobs, planning, projects, runs, settings
 from lora_core.errors import LoraError
-from lora_core.jobs import Job, Status
+from lora_core.jobs import Job, Status, explain
 from lora_core.jobs.states import SavedState
-from lora_core.settings import RunConfig
+from lora_core.runs import ladder
+from lora_core.settings import RunConfig, Setting
 from lora_core.workspace import Workspace
 from ui import charts, feedback, guide_steps, icons, project, run_choice, state
 
 _EPOCHS: Final = "longer_epochs"
 _WRONG: Final = "again_wrong"
 _USUAL: Final = "2"
+_MENDS: Final = 2
+"""Most buttons with a change that helps; the first ones help most."""
 
 
 def draw(ws: Workspace, job: Job, status: Status) -> None:
@@ -31,6 +35,14 @@ def draw(ws: Workspace, job: Job, status: Status) -> None:
         feedback.show(error)
     with st.container(horizontal=True, key="guide_again"):
         if status.ended:
+            for setting, value in mends(job, status):
+                st.button(
+                    f"Train again with “{setting.label}”: {settings.in_words(setting, value)}",
+                    key=f"mend_{setting.key}",
+                    icon=icons.MEND,
+                    on_click=_again,
+                    args=(ws, job, {setting.key: value}),
+                )
             st.button(
                 f"Train again with the settings of “{_short(job.name)}”",
                 key="train_again", icon=icons.AGAIN, on_click=_again, args=(ws, job),
@@ -54,10 +66,32 @@ def _form(ws: Workspace) -> None:
     guide_steps.go(guide_steps.first(opened))
 
 
-def _again(ws: Workspace, job: Job) -> None:
-    """Copy the run's settings into its project, as one step that can be taken back."""
+def mends(job: Job, status: Status) -> list[tuple[Setting, Any]]:
+    """The settings that help against the error that the run failed of, where they are not so already.
+
+    Full memory of the graphics card is left to the ladder (`ui/run_resume.py`): it goes on with the same run.
+    """
+    row = status.end.row if status.end and status.state in {"failed", "lost"} else ""
+    fixes = (
+        next((one.fixes for one in explain.ROWS if one.id == row), ()) if row != ladder.OUT_OF_MEMORY else ()
+    )
+    found: list[tuple[Setting, Any]] = []
+    for key, value in fixes:
+        setting = settings.setting(key)
+        try:
+            run = _settings(job)
+            changed = settings.with_values(run, {key: value}) != run
+        except LoraError:
+            return []  # its files cannot be read, and "train again" says so
+        if changed and (job.engine or settings.BUILT_IN) in setting.engines:
+            found.append((setting, value))
+    return found[:_MENDS]
+
+
+def _again(ws: Workspace, job: Job, changes: Mapping[str, Any] | None = None) -> None:
+    """Copy the run's settings into its project, with `changes`, as one step that can be taken back."""
     try:
-        run = _settings(job)
+        run = settings.with_values(_settings(job), changes or {})
         before = projects.load_or_new(ws, job.project or project.NEW)
         made = project.of_run(before.name, run)
         after = replace(

@@ -9,7 +9,7 @@ import made_runs as made
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lora_core import demo, jobs, settings
+from lora_core import demo, jobs, projects, settings
 from lora_core.errors import JobError, LoraError
 from lora_core.jobs import Job, Status, choices, hosts, notify
 from lora_core.jobs.addresses import Address
@@ -84,6 +84,32 @@ def test_after_the_memory_ran_out_the_main_button_is_the_cheaper_setting(
     assert not app.exception
     assert jobs.status(ws, run.id).state == "queued"
     assert [taken.key for taken in ladder.taken(run)] == [offered[0].key]
+
+
+def test_a_failure_that_a_setting_mends_offers_the_form_with_that_setting(
+    ws: Workspace, open_page: Open
+) -> None:
+    run = made.run(ws, "cat", "failed", steps=12, cause="The loss was not a number any more.")
+    as_it_was = demo.create_demo(ws)
+    for name, text in settings.run_files(as_it_was).items():
+        (run.folder / name).write_text(text, "utf-8")
+    record = json.loads((run.folder / "status.json").read_text("utf-8"))
+    record["end"] |= {"row": "captions_cached", "evidence": "ValueError: captions change at each use"}
+    (run.folder / "status.json").write_text(json.dumps(record), "utf-8")
+    app = open_page(layout.TRAINING)
+    assert not [button for button in app.button if button.key.startswith("mend_")], "these are so already"
+
+    cached = settings.with_values(as_it_was, {"cache_text_encoder_outputs": True})
+    for name, text in settings.run_files(cached).items():
+        (run.folder / name).write_text(text, "utf-8")
+    app = open_page(layout.TRAINING)
+    button = app.button(key="mend_cache_text_encoder_outputs")
+    assert button.label == "Train again with “Read captions once”: off"
+    assert main_buttons(app) == ["Start this training again"], "one main button as before"
+    button.click().run()
+    assert not app.exception
+    (name,) = projects.names(ws)
+    assert projects.load(ws, name).values.get("cache_text_encoder_outputs") is not True
 
 
 def elsewhere(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Job:
