@@ -27,13 +27,15 @@ def draw(ws: Workspace, parts: Parts) -> None:
     """The card. Torch is asked in a process of its own: once by itself, later at the press of the button."""
     look = _newest_look(ws)
     if look is None and not machine.probe(ws).torch_known:
-        look = jobs.create(ws, KIND, "This computer")
+        with parts.happened, feedback.user_errors():  # the rest is known without torch
+            look = jobs.create(ws, KIND, "This computer")
     asking = look is not None and not jobs.status(ws, look.id).ended
     with parts.do_it:
         again = st.button("Look at this computer again", key="look_again", icon=icons.CHECK, type="primary")
         if again and not asking:
-            jobs.create(ws, KIND, "This computer")
-            st.rerun()
+            with feedback.user_errors():
+                jobs.create(ws, KIND, "This computer")
+                st.rerun()
     with parts.happened:
         # Waits for one answer; without a job there is nothing that could change.
         st.fragment(run_every=REFRESH_S if asking else None)(_card)(ws, look.id if asking and look else None)

@@ -104,8 +104,23 @@ def leave_child(task: Task) -> None:
         time.sleep(TICK_S)
 
 
+def clock_from(place: Path) -> None:
+    """Let this process's clock be off by the seconds that stand in the file at `place`, while it is there."""
+    real = time.time
+
+    def now() -> float:
+        try:
+            return real() + float(place.read_text())
+        except (OSError, ValueError):
+            return real()
+
+    time.time = now
+
+
 def install() -> None:
     """Let this process know the rig's kinds and start the rig's processes."""
+    if place := os.environ.get("RIG_CLOCK"):
+        clock_from(Path(place))
     KINDS.update(RIG_KINDS)
     spawn.RUNNER_COMMAND[:] = [sys.executable, HERE, "runner"]
     spawn.WORKER_COMMAND[:] = [sys.executable, HERE, "worker"]
