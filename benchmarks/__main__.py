@@ -18,6 +18,7 @@ BENCHMARKS: Final = {
     "settings_edit": "how long one edit in the form with all settings takes, and what it sends",
     "many_jobs": "how long the Training page takes with a thousand finished trainings",
     "demo_training": "how long the demo's training takes by the command that a user types",
+    "app_overhead": "how much slower a training is with the app's page open than as a bare command",
     "training_step": "how long a training step takes, against a bare loop and sd-scripts",
     "memory_account": "how much memory a training step needs, tensor by tensor",
 }
