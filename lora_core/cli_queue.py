@@ -275,13 +275,22 @@ def rules(
         bool | None,
         typer.Option("--keep-awake/--let-sleep", help="Whether the computer is kept awake while a job runs."),
     ] = None,
+    resume_after_restart: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume-after-restart/--wait-after-restart",
+            help="Whether a training that a restart of the computer cut off goes on by itself.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show or change what holds for all jobs: after a failure, sleep of the computer, command at the end."""
+    """Show or change what holds for all jobs: after a failure or a restart, sleep, command at the end."""
     ws, as_json = given(context, workspace, as_json=as_json)
     if stop_after_failure is not None:
         jobs.set_queue_rules(ws, replace(jobs.queue_rules(ws), stop_after_failure=stop_after_failure))
+    if resume_after_restart is not None:
+        jobs.set_queue_rules(ws, replace(jobs.queue_rules(ws), resume_after_restart=resume_after_restart))
     if keep_awake is not None:
         choices.keep_awake(ws, keep_awake)
     found, kept, at_end = jobs.queue_rules(ws), awake.state(ws), choices.at_end(ws)
@@ -290,6 +299,8 @@ def rules(
         return
     after = "Further trainings wait" if found.stop_after_failure else "The queue goes on"
     print(f"After a failure: {after}.")
+    restart = "what was cut off goes on" if found.resume_after_restart else "what was cut off waits for you"
+    print(f"After a restart of the computer: {restart}.")
     print(f"Sleep: {kept.sentence}")
     run = " ".join(map(cli_text.printable, at_end.command)) or "none"
     also = " Also after a failure." if at_end.command and at_end.also_after_failure else ""

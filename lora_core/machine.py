@@ -303,7 +303,11 @@ def _torch_findings(facts: Mapping[str, Any]) -> list[Finding]:
             )
         ]
     device = str(facts.get("device_name") or facts.get("device"))
-    exact = "bf16 is fast on it." if facts.get("bf16") else "bf16 is slow or missing on it, so use no."
+    exact = (
+        "bf16 is fast on it."
+        if facts.get("bf16")
+        else "bf16 is slow or missing on it, so leave the precision at “no”."
+    )
     found = [
         Finding(
             key="torch",

@@ -6,6 +6,7 @@ once; addresses are secrets and are never shown again.
 """
 
 import shlex
+from dataclasses import replace
 from typing import Final
 
 import streamlit as st
@@ -19,6 +20,7 @@ from ui import feedback, icons, layout, queue_list, state
 
 TITLE: Final = "While trainings run"
 LADDER: Final = "If memory runs out, go on with cheaper settings"
+RESTART: Final = "After a restart of the computer, go on with the training that was cut off"
 AWAKE: Final = "Keep the computer awake while a job runs"
 TEST_KIND: Final = "notify_test"
 REFRESH_S: Final = 2.0
@@ -69,6 +71,9 @@ def _keep_awake(ws: Workspace) -> None:
 def _when_wrong(ws: Workspace) -> None:
     queue_list.rule(ws, key="queue_rule_setup")
     st.caption("Trainings that wait then stay where they are. You let them go on yourself.")
+    st.session_state["after_restart"] = jobs.queue_rules(ws).resume_after_restart
+    st.checkbox(RESTART, key="after_restart", on_change=lambda: _after_restart(ws))
+    st.caption("It goes on from its last save, as soon as the app or its service runs again.")
     st.session_state["retry_ladder"] = state.retry_ladder(ws)
     st.checkbox(
         LADDER,
@@ -79,6 +84,14 @@ def _when_wrong(ws: Workspace) -> None:
         "It goes on from the last save with the next cheaper setting. Each change is noted at the training. "
         "This counts for trainings that you start from now on."
     )
+
+
+def _after_restart(ws: Workspace) -> None:
+    chosen = replace(jobs.queue_rules(ws), resume_after_restart=bool(st.session_state["after_restart"]))
+    try:
+        jobs.set_queue_rules(ws, chosen)
+    except LoraError as error:
+        st.session_state[_WRONG] = error
 
 
 def _messages(ws: Workspace) -> None:

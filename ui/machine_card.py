@@ -9,6 +9,7 @@ from typing import Final
 import streamlit as st
 
 from lora_core import jobs, machine
+from lora_core.jobs import places
 from lora_core.machine import Finding, Machine
 from lora_core.workspace import Workspace
 from ui import feedback, icons, now, state
@@ -55,6 +56,8 @@ def _card(ws: Workspace, job_id: str | None) -> None:
     st.write(summary(found))
     for finding in found.findings:
         _line(finding)
+    if said := places.said(ws):
+        st.markdown(f"{icons.CARE} **Workspace. Worth knowing:** {feedback.spoken(said)}")
     look = _newest_look(ws)
     if look is not None:
         status = jobs.status(ws, look.id)

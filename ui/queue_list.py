@@ -8,6 +8,7 @@ covered: the order itself and the reasons (`lora_core.jobs`), and the run that i
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -215,7 +216,8 @@ def rule(ws: Workspace, *, key: str) -> None:
 
 
 def _choose(ws: Workspace, key: str) -> None:
-    jobs.set_queue_rules(ws, jobs.QueueRules(stop_after_failure=bool(st.session_state[key])))
+    chosen = replace(jobs.queue_rules(ws), stop_after_failure=bool(st.session_state[key]))
+    jobs.set_queue_rules(ws, chosen)
 
 
 def _button(label: str, does: str, job: Job, icon: str, act: Callable[[], Any]) -> None:

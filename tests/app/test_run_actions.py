@@ -215,3 +215,25 @@ def test_offers_of_a_run_elsewhere_end_when_it_has_ended() -> None:
     assert run_actions.offer(Status(state="stopped", elsewhere="attic")) == "go on"
     assert issubclass(JobError, LoraError)
     assert hosts.here()
+
+
+def test_what_a_restart_cut_off_goes_on_by_itself_only_where_that_was_chosen(
+    ws: Workspace, open_page: Open
+) -> None:
+    made.machine(ws)
+    jobs.set_queue_rules(ws, jobs.QueueRules(stop_after_failure=True))
+    app = open_page(layout.SETUP)
+    assert app.checkbox(key="after_restart").value is False
+    app.checkbox(key="after_restart").check().run()
+    assert not app.exception
+    assert jobs.queue_rules(ws) == jobs.QueueRules(stop_after_failure=True, resume_after_restart=True)
+    app.checkbox(key="queue_rule_setup").uncheck().run()
+    assert jobs.queue_rules(ws) == jobs.QueueRules(resume_after_restart=True)
+
+
+def test_setup_says_where_locks_are_kept_when_the_disk_of_the_workspace_has_none(
+    ws: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.machine(ws)
+    monkeypatch.setenv("LORA_LOCKS", "local")
+    assert "are kept on this computer's own disk" in shown(open_page(layout.SETUP))
