@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from lora_core.jobs import liveness, log_writer
 from lora_core.redact import secrets
+from lora_core.volumes import lock_file
 from lora_core.workspace import APP_ROOT
 
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -50,6 +51,7 @@ class LogPipe:
             str(Path(log_writer.__file__)),
             str(path),
             str(most_bytes),
+            str(lock_file(_lock(path))),
         ]
         self._path, self._most_bytes = path, most_bytes
         self._source, into = os.pipe()
@@ -66,7 +68,7 @@ class LogPipe:
         atexit.register(self._drain)
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        lock = -1 if sys.platform == "win32" else log_writer.hold_lock(self._path)
+        lock = -1 if sys.platform == "win32" else log_writer.hold_lock(lock_file(_lock(self._path)))
         options: dict[str, Any] = {"start_new_session": True, "pass_fds": (lock,) if lock >= 0 else ()}
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
@@ -115,6 +117,11 @@ class LogPipe:
         self._keeper.join(timeout=_WHOLE_WITHIN_S)
 
 
+def _lock(log: Path) -> Path:
+    """Held while somebody writes this log; where it really lies says `volumes.lock_file`."""
+    return log.with_name(f"{log.name}.lock")
+
+
 def _widen(descriptor: int) -> None:
     if sys.platform == "linux":
         import fcntl
@@ -129,7 +136,7 @@ def wait_until_whole(path: Path, timeout_s: float = _WHOLE_WITHIN_S) -> bool:
     For whoever reads the last words of a process that just died: its writer needs a moment.
     """
     deadline = time.monotonic() + timeout_s
-    while liveness.probe(path.with_name(f"{path.name}.lock")):
+    while liveness.probe(_lock(path)):
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.01)

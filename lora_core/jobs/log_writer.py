@@ -134,13 +134,13 @@ def copy(source: int, log: LogFile, values: Sequence[bytes]) -> None:
 
 
 def hold_lock(path: Path) -> int:
-    """Open the lock that says that the log at `path` is not whole yet and hold it; -1 where that fails.
+    """Open the lock at `path`, which says that a log is not whole yet, and hold it; -1 where that fails.
 
     On POSIX whoever starts the writer does this for it and hands it the descriptor, so that there is no
     moment without a holder; on Windows, where locks cannot be handed on, the writer does.
     """
     try:
-        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:
         return -1
     with contextlib.suppress(OSError):  # another attempt's writer has it, which says the same
@@ -157,13 +157,13 @@ def hold_lock(path: Path) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Copy the standard input into the log that is the first argument."""
+    """Copy the standard input into a log. The arguments are its path, its greatest size, and its lock."""
     for name in ("SIGINT", "SIGHUP", "SIGTERM", "SIGTSTP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     path, most_bytes = Path(arguments[0]), int(arguments[1])
     if sys.platform == "win32":
-        hold_lock(path)  # kept until the process is gone
+        hold_lock(Path(arguments[2]))  # kept until the process is gone
     copy(0, LogFile(path, most_bytes), secrets())
     return 0
 

@@ -147,8 +147,8 @@ def test_a_save_that_is_asked_for_happens_once(ws: Workspace) -> None:
     job = jobs.create(ws, "walk", "a walk")
     begun(job)
     jobs.request(ws, job.id, "save")
-    until(lambda: not (job.folder / "requests" / "save.json").exists())
-    assert jobs.states(ws, job.id)
+    until(lambda: jobs.states(ws, job.id))
+    assert not (job.folder / "requests" / "save.json").exists()
 
 
 def test_a_request_is_shown_at_once_with_the_grace_that_is_left(ws: Workspace) -> None:

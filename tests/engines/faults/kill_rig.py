@@ -9,7 +9,8 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -126,9 +127,7 @@ class Training:
 
     def suffer(self, wanted: Kill) -> None:
         """Wait for the moment, kill, and see that everything that is told is true; then let it go on."""
-        if not self._moment(wanted):
-            self.done.append(f"{wanted}: it had finished before")
-            return
+        self._wait_for(wanted)
         engine = liveness.read_owner(look.engine_lock(self.job.folder))
         runner = liveness.read_owner(spawn.runner_lock(self.ws))
         assert engine is not None
@@ -146,25 +145,16 @@ class Training:
         self.no_file_is_broken()
         self._go_on(wanted)
 
-    def _moment(self, wanted: Kill) -> bool:
-        """Wait for it; False when the run ended first."""
-
-        def over() -> bool:
-            return jobs.status(self.ws, self.job.id).ended
+    def _wait_for(self, wanted: Kill) -> None:
+        """Wait for the moment of the kill; the run must not have ended before it."""
 
         def now() -> bool:
             if look.last_step(self.job.folder) < wanted.step:
                 return False
             return not wanted.in_save or any(self.job.folder.glob("states/.*.part"))
 
-        deadline, looked = time.monotonic() + PATIENCE_S, 0
-        while not now():
-            looked += 1
-            if looked % 100 == 0 and over():
-                return False
-            assert time.monotonic() < deadline, f"{wanted} had no moment"
-            time.sleep(0.001)
-        return not over()
+        until(now, every_s=0.001)
+        assert not jobs.status(self.ws, self.job.id).ended, f"{wanted} came too late"
 
     def _is_true(self, wanted: Kill, engine: liveness.Owner) -> None:
         """Within five seconds every state is what it is: nothing dead runs, nothing alive is lost."""
@@ -197,10 +187,24 @@ class Training:
 
     def _go_on(self, wanted: Kill) -> None:
         if wanted.target in {"app", "all"}:
-            self.app.start()
+            with self._standing_still():
+                self.app.start()
         assert [job.id for job in jobs.jobs(self.ws)] == [self.job.id], "a run was lost"
         if jobs.status(self.ws, self.job.id).resumable:
             jobs.resume(self.ws, self.job.id)
+
+    @contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        """The engine, if it lives, stands still, so that the run is not over before its next kill is due."""
+        owner = liveness.read_owner(look.engine_lock(self.job.folder))
+        process = psutil.Process(owner.pid) if owner is not None and owner.lives() else None
+        if process is not None:
+            process.suspend()
+        try:
+            yield
+        finally:
+            if process is not None:
+                process.resume()
 
     def close(self) -> None:
         """End the app; everything else leaves by itself."""
