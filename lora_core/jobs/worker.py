@@ -49,13 +49,13 @@ _log = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> int:
     """Do the job in the folder that is the only argument; returns the exit code."""
     folder = Path(arguments[0]).resolve()
+    job = read_job(folder)  # before the log, which lies in the folder: without a job there is none
     log_pipe.lead_through(folder / "train.log")
     faulthandler.enable()  # a crash in compiled code leaves the place in ours in the log
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     platform.ignore_terminal()
     spawn.keep_environment()
     workspace = Workspace(folder.parent.parent)
-    job = read_job(folder)
     try:
         lock = liveness.Lock.acquire(look.engine_lock(folder))
     except TimeoutError:

@@ -154,7 +154,7 @@ def test_what_is_typed_while_a_search_is_still_being_answered_is_kept(
     expect(field).to_have_value(typed)
     expect(field).to_be_focused()
     field.press("Enter")
-    expect(page.locator(f".st-key-set_{key}").get_by_text("Changed.")).to_be_visible()
+    expect(page.get_by_text(f"to {typed}.").first).to_be_visible()
     assert str(projects.load(Workspace.open(server.workspace), NAME).value(key)) == typed
 
 

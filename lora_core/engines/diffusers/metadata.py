@@ -20,7 +20,7 @@ from lora_core.engines.diffusers.metadata_base import base_facts, base_spec
 from lora_core.engines.diffusers.metadata_dataset import dataset_facts
 from lora_core.engines.diffusers.optimizers import optimizer_name
 from lora_core.engines.diffusers.pictures import Pictures
-from lora_core.settings import RunConfig, arguments_of
+from lora_core.settings import BUILT_IN, RunConfig, arguments_of, setting
 from lora_core.settings.concern_network import LYCORIS
 
 VERSION: Final = "0.1.0"
@@ -98,7 +98,11 @@ def _setting_facts(run: RunConfig) -> dict[str, Any]:
         "ss_validate_every_n_steps": run.validation.validate_every_n_steps,
     }
     # sd-scripts names these as it does its arguments, with one exception, and leaves some out.
-    facts |= {f"ss_{key}": value for key, value in run.loss.model_dump(exclude=_NOT_NOTED).items()}
+    facts |= {
+        f"ss_{key}": value
+        for key, value in run.loss.model_dump(exclude=_NOT_NOTED).items()
+        if BUILT_IN in setting(key).engines  # what is of other families says nothing about this LoRA
+    }
     facts["ss_debiased_estimation"] = facts.pop("ss_debiased_estimation_loss")
     return facts | _network_facts(run)
 
