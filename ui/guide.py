@@ -76,9 +76,10 @@ def leave() -> None:
 
 def _run(ws: Workspace, newest: Job) -> None:
     st.caption(feedback.spoken(now.sentence(newest, jobs.status(ws, newest.id))))
-    st.button("Look at this training", key="guide_look", icon=icons.GO, on_click=_look, args=(newest.id,))
-
-
-def _look(job_id: str) -> None:
-    st.query_params.clear()
-    run_choice.choose(job_id)
+    st.button(
+        "Look at this training",
+        key="guide_look",
+        icon=icons.GO,
+        on_click=run_choice.choose,
+        args=(newest.id,),
+    )

@@ -134,7 +134,6 @@ def _longer(ws: Workspace, job: Job) -> None:
                 ws, found.run, engine=job.engine or settings.BUILT_IN, name=job.name, parent=job.id,
                 project=job.project, retry_ladder=state.retry_ladder(ws),
             )  # fmt: skip
-            st.query_params.clear()
             run_choice.choose(made.id)
             st.rerun()
 

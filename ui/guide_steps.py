@@ -12,7 +12,7 @@ from typing import Final
 
 import streamlit as st
 
-from ui import icons, layout
+from ui import address, icons, layout
 from ui.layout import Parts
 from ui.project import Project
 
@@ -72,7 +72,7 @@ STEPS: Final = (GOAL, MODEL, DATASET, REVIEW)
 
 def asked() -> Step | None:
     """The step that the address names."""
-    wanted = st.query_params.get(ADDRESS)
+    wanted = address.part(ADDRESS)
     return next((step for step in STEPS if step.id == wanted), None)
 
 
@@ -87,7 +87,7 @@ def first(opened: Project) -> Step:
 
 def go(step: Step) -> None:
     """Show this step from now on; nothing else stays in the address."""
-    st.query_params.from_dict({ADDRESS: step.id})
+    address.show(**{ADDRESS: step.id})
 
 
 def screen(step: Step) -> Parts:

@@ -63,8 +63,7 @@ def start(ws: Workspace, opened: Project, *, missing: Sequence[Problem]) -> None
             st.button("Start it in spite of this", key="start_despite_space", on_click=_despite_space)
             return
         project.save(ws, projects.done(opened, f"Training “{job.name}” was started.", run=job.id))
-        st.query_params.clear()  # what one wants to see now is the run
-        run_choice.choose(job.id)
+        run_choice.choose(job.id)  # what one wants to see now is the run
         st.rerun()
 
 

@@ -12,7 +12,7 @@ from lora_core import jobs
 from lora_core.errors import LoraError
 from lora_core.jobs import Job
 from lora_core.workspace import Workspace
-from ui import now, state
+from ui import address, now, state
 
 ADDRESS: Final = "run"
 """Name of the address's part that holds the run's id."""
@@ -20,13 +20,13 @@ _WIDGET: Final = "run_looked_at"
 
 
 def choose(job_id: str) -> None:
-    """Look at this run from now on."""
-    st.query_params[ADDRESS] = job_id
+    """Look at this run from now on; nothing else stays in the address."""
+    address.show(**{ADDRESS: job_id})
 
 
 def chosen(ws: Workspace, found: Sequence[Job]) -> Job | None:
     """The run in the address, however old; without a known one there, the first of the list."""
-    wanted = st.query_params.get(ADDRESS)
+    wanted = address.part(ADDRESS)
     newest = found[0] if found else None
     if not wanted or any(job.id == wanted for job in found):
         return next((job for job in found if job.id == wanted), newest)

@@ -13,7 +13,7 @@ from lora_core.errors import SettingsError
 from lora_core.jobs.look import UNSETTLED
 from lora_core.projects import Project
 from lora_core.workspace import Workspace
-from ui import guide_steps, layout, live_run, now, project, run_actions, settings_groups
+from ui import address, guide_steps, layout, live_run, now, project, run_actions, run_choice, settings_groups
 
 Open = Callable[..., AppTest]
 
@@ -125,6 +125,26 @@ def test_the_run_in_the_address_is_the_one_that_is_shown(ws: Workspace, open_pag
     made.run(ws, "newer", "finished", steps=40)
     assert open_page(layout.TRAINING, run=older.id).selectbox(key="run_looked_at").value == older.id
     assert open_page(layout.TRAINING).selectbox(key="run_looked_at").value != older.id
+
+
+def test_a_message_from_before_a_press_does_not_bring_the_old_view_back(
+    ws: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = made.run(ws, "shown", "finished", steps=4)
+    app = open_page(layout.TRAINING, step=REVIEW)
+
+    def comes_with_the_old_address() -> AppTest:
+        app.query_params.clear()
+        app.query_params[guide_steps.ADDRESS] = REVIEW
+        return app.run()
+
+    app.button(key="guide_look").click().run()
+    comes_with_the_old_address()
+    assert app.selectbox(key="run_looked_at").value == shown.id
+    assert app.query_params == {run_choice.ADDRESS: shown.id}
+    monkeypatch.setattr(address, "LATE_S", 0.0)  # later it is the browser's way back
+    comes_with_the_old_address()
+    assert app.button(key="guide_look")
 
 
 def test_what_the_engine_reported_stands_beside_what_was_asked(ws: Workspace, open_page: Open) -> None:

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 pytestmark = pytest.mark.browser
 
 TOKEN = "token-of-the-tunnel-test"
-PATIENT_MS = 120_000  # a machine that trains in the next test draws slowly
+PATIENT_MS = 120_000  # a machine that trains beside the test answers slowly
 WAYS = [
     Way("kept", "http"),
     Way("kept", "https"),
@@ -71,7 +71,7 @@ def tunnel(request: pytest.FixtureRequest, server: Server, certificate: Path | N
 
 
 def _client(tunnel: Tunnel, **more: Any) -> httpx.Client:
-    return httpx.Client(base_url=tunnel.url, verify=False, trust_env=False, timeout=15, **more)  # noqa: S501 - the test's own certificate
+    return httpx.Client(base_url=tunnel.url, verify=False, trust_env=False, timeout=PATIENT_MS / 1000, **more)  # noqa: S501 - the test's own certificate
 
 
 def _socket_status(tunnel: Tunnel, headers: dict[str, str]) -> int:
@@ -79,7 +79,9 @@ def _socket_status(tunnel: Tunnel, headers: dict[str, str]) -> int:
     context = ssl._create_unverified_context() if tunnel.url.startswith("https") else None  # noqa: S323 - as above
     address = tunnel.url.replace("http", "ws", 1) + "/_stcore/stream"
     try:
-        with connect(address, additional_headers=headers, ssl=context, proxy=None):
+        with connect(
+            address, additional_headers=headers, ssl=context, proxy=None, open_timeout=PATIENT_MS / 1000
+        ):
             return 101
     except InvalidStatus as refused:
         return refused.response.status_code
