@@ -111,6 +111,7 @@ KINDS = [
     {"algo": "loha", "dora_wd": True},
     {"algo": "lokr", "dora_wd": True},
     {"algo": "lora", "rs_lora": True},
+    {"algo": "loha", "use_scalar": True},
 ]
 
 

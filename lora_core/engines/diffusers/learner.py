@@ -186,6 +186,10 @@ class Learner:
         """The LoRA as the tensors of a file."""
         return self._network.tensors(dtype)
 
+    def lora_state(self) -> dict[str, Tensor]:
+        """The LoRA as it is trained, for a state."""
+        return self._network.state()
+
     @contextmanager
     def meant(self) -> Iterator[None]:
         """For saves, samples and tests: the weights as the optimizer means them, without dropouts."""
@@ -202,7 +206,7 @@ class Learner:
         }
 
     def load(self, lora: Mapping[str, Tensor], movers: Mapping[str, Any]) -> None:
-        """Go back to what `lora` and `movers` returned.
+        """Go back to what `lora_state` and `movers` returned.
 
         Raises:
             LoraFileError: the weights belong to another network.
