@@ -159,7 +159,8 @@ class Network:
     def groups(self, optimizer: OptimizerSettings) -> list[dict[str, Any]]:
         """The weights in groups of one rate each: `params`, `lr`, and `name` as sd-scripts logs it.
 
-        With LoRA+ (Hayou et al., 2024) the up weights of a part are a group of their own. Weights whose rate is 0 are in no group and learn nothing, unless that is so for all.
+        With LoRA+ (Hayou et al., 2024) the up weights of a part are a group of their own. Weights whose
+        rate is 0 are in no group and learn nothing, unless that is so for all.
         """
         found: dict[str, tuple[float, list[nn.Parameter]]] = {}
         for placed in self.placed:
