@@ -288,7 +288,7 @@ def _given(base: Base, path: Path | None) -> dict[str, Tensor] | None:
     """The LoRA to go on from, under this base model's own names."""
     if path is None:
         return None
-    tensors = with_own_names(base, read_lora(path))
+    tensors = with_own_names(base, read_lora(path, base.family))
     for name in [name for name in tensors if not name.endswith(".alpha")]:
         # Files of early tools have no alpha; their rank then counts as alpha.
         key = name.partition(".")[0]
