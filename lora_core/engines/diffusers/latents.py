@@ -348,7 +348,9 @@ class Latents:
         if pixels.mask is None:
             return None
         whole = torch.from_numpy(pixels.mask[None].astype(np.float32) / 255)
-        return adaptive_avg_pool2d(whole.flip(-1) if flipped else whole, latents.shape[-2:])
+        return adaptive_avg_pool2d(
+            whole.flip(-1) if flipped else whole, (latents.shape[-2], latents.shape[-1])
+        )
 
     def _keep(self, items: Sequence[_Item], latents: Tensor) -> None:
         for item, encoded in zip(items, self._settled(items, latents), strict=True):
