@@ -231,8 +231,7 @@ def _activations(known: _Run) -> tuple[int, int]:
     if known.half == 4:
         kept, working = kept * _FULL_PRECISION, working * _FULL_PRECISION
     kept += _text_activations(known, words)
-    whole = _whole_weights(known)
-    return int(kept) + whole, int(working)
+    return int(kept), int(working) + _whole_weights(known)
 
 
 def _places(layer: Layer, places: float, words: int, batch: int) -> float:
@@ -258,16 +257,14 @@ def _text_activations(known: _Run, words: int) -> float:
 
 
 def _whole_weights(known: _Run) -> int:
-    """DoRA works with whole weights in float32, twice for each layer, until the layer has learned."""
-    network, base = known.run.network, known.base
+    """DoRA puts the whole weight of one layer at a time together, in float32 and eight times at most."""
+    network = known.run.network
     if network.network_module != LYCORIS or not network.dora_wd:
         return 0
-    sizes: dict[str, int] = {}
-    for layer in base.layers:
-        if layer.part == "unet" or not network.network_train_unet_only:
-            sizes[layer.unit] = sizes.get(layer.unit, 0) + 8 * layer.inputs * layer.outputs
-    together = max if known.run.precision.gradient_checkpointing else sum
-    return together(sizes.values()) if sizes else 0
+    learning = (
+        each for each in known.base.layers if each.part == "unet" or not network.network_train_unet_only
+    )
+    return 32 * max((layer.inputs * layer.outputs for layer in learning), default=0)
 
 
 def _encoding(known: _Run, pixels: int) -> int:

@@ -1,6 +1,7 @@
 """Settings of one folder of images, complete: those of both engines, and those of sd-scripts alone.
 
-Covered: types, hard limits, starting values and help of what only sd-scripts has. Not covered: the rest (see
+Covered: types, hard limits, starting values and help of cutting and resizing, and of what only sd-scripts
+has. Not covered: the rest (see
 `concern_subset.py`), and what is done with images (see the engines).
 """
 
@@ -28,7 +29,7 @@ _ONE: Final[dict[str, Any]] = {"engines": (SD_SCRIPTS,), "level": "expert", "pla
 
 
 class CuttingSettings(Concern):
-    """How sd-scripts cuts and resizes the images of a folder."""
+    """How the images of a folder are cut and resized."""
 
     resize_interpolation: (
         Literal["lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area"] | None
@@ -38,7 +39,8 @@ class CuttingSettings(Concern):
         what="How images are made smaller or larger. If it is empty, area is used to make them smaller, and "
         "lanczos to make them larger.",
         why="Leave it empty. For pixel art, take nearest.",
-        **_ONE,
+        level="expert",
+        place="subset",
         argument="resize_interpolation",
     )
     face_crop_aug_range: RangeValue | None = described(

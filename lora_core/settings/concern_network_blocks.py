@@ -114,7 +114,6 @@ class BlockSettings(Concern):
         unit="times",
         level="expert",
         place="network_args",
-        engines=(SD_SCRIPTS,),
         only={"network_module": WITH_LORA_PLUS},
         gt=0,
         advice=Advice(1, 32, "The paper of LoRA+ names 16."),
@@ -129,7 +128,6 @@ class BlockSettings(Concern):
         unit="times",
         level="expert",
         place="network_args",
-        engines=(SD_SCRIPTS,),
         only={"network_module": WITH_LORA_PLUS},
         gt=0,
     )
@@ -143,7 +141,6 @@ class BlockSettings(Concern):
         unit="times",
         level="expert",
         place="network_args",
-        engines=(SD_SCRIPTS,),
         only={"network_module": WITH_LORA_PLUS},
         gt=0,
     )

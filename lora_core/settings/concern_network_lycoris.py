@@ -157,7 +157,6 @@ class LycorisSettings(Concern):
         lower="Alpha alone sets the strength.",
         level="expert",
         place="network_args",
-        engines=(SD_SCRIPTS,),
         only={"network_module": (LYCORIS,), "algo": (*FACTORED, "glora", "full", *_ROTATING)},
     )
     train_norm: bool = described(

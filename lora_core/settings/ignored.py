@@ -23,6 +23,9 @@ _COURSE_DETAILS: Final = (
     "lr_scheduler_timescale",
     "lr_scheduler_min_lr_ratio",
 )
+_LORA_PLUS: Final = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+_WITH_HALVES: Final = ("lora", "locon")
+"""Methods of LyCORIS whose layers are a down and an up half, as LoRA+ needs them."""
 _COURSE: Final = ("lr_scheduler", "lr_scheduler_type", "lr_warmup_steps", *_COURSE_DETAILS)
 _OF_COURSES: Final = tuple(s.key for s in catalogue() if s.place == "lr_scheduler_args")
 
@@ -78,7 +81,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "A schedule-free optimizer keeps one rate, so no course of it is used.",
     ),
     Rule(
-        ("learning_rate", "unet_lr", "text_encoder_lr", *_COURSE, *_OF_COURSES),
+        ("learning_rate", "unet_lr", "text_encoder_lr", *_LORA_PLUS, *_COURSE, *_OF_COURSES),
         lambda look: finds_its_rate(look.value_of),
         "Adafactor finds its own rate, so yours and its course are not used.",
     ),
@@ -182,7 +185,17 @@ RULES: Final[tuple[Rule, ...]] = (
         "Only the image part is trained.",
     ),
     Rule(
-        ("unet_lr",),
+        ("loraplus_text_encoder_lr_ratio",),
+        lambda look: bool(look["network_train_unet_only"]),
+        "Only the image part is trained.",
+    ),
+    Rule(
+        _LORA_PLUS,
+        lambda look: look["network_module"] == _owners.LYCORIS and look["algo"] not in _WITH_HALVES,
+        "Layers of this method have no two halves, so none learns faster.",
+    ),
+    Rule(
+        ("unet_lr", "loraplus_unet_lr_ratio"),
         lambda look: bool(look["network_train_text_encoder_only"]) and not look["network_train_unet_only"],
         "Only the text part is trained.",
     ),
@@ -197,7 +210,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "There is no LoRA to go on from.",
     ),
     Rule(
-        ("network_dim", "network_alpha", "conv_dim", "conv_alpha"),
+        ("network_dim", "network_alpha", "conv_dim", "conv_alpha", "use_scalar"),
         lambda look: bool(look["dim_from_weights"]) and look["network_weights"] is not None,
         "The shape is taken from the LoRA to go on from.",
     ),

@@ -285,6 +285,7 @@ SUBSET: Final[dict[str, Act]] = {
     "flip_aug": Act(True, some_are_mirrored, {"batch_size": 1, **FOUR}),
     "random_crop": Act(True, pictures_differ, {"image_dir": wide_pictures, "enable_bucket": False, **ALIVE}),
     "color_aug": Act(True, pictures_differ, {"batch_size": 1, **ALIVE, **FOUR}),
+    "resize_interpolation": Act("nearest", pictures_differ, {"image_dir": wide_pictures, **FIRST}),
     "alpha_mask": Act(True, masked, {"image_dir": clear_pictures, **FIRST}),
     "conditioning_data_dir": Act(masks, masked, {"masked_loss": True, **FIRST}),
 }

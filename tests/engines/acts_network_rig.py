@@ -197,12 +197,33 @@ def sides_swap(one: Seen, other: Seen) -> None:
     assert all(first[name].shape != second[name].shape for name in first)
 
 
+def second_half_is_faster(part: str, *, other_part: str) -> Callable[[Seen, Seen], None]:
+    """AdamW's first step is as long as the rate, and at the first step only the up weights move."""
+
+    def shows(one: Seen, other: Seen) -> None:
+        same_questions(one, other)
+        close([one.most(part), other.most(part)], [RATE, 4 * RATE], rtol=1e-2)
+        if other_part:
+            close([one.most(other_part), other.most(other_part)], [RATE, RATE], rtol=1e-2)
+
+    return shows
+
+
+def begins_with_a_scale_of_zero(one: Seen, other: Seen) -> None:
+    """Only the scale moves at the first step, by the rate; the file has it multiplied in."""
+    same_questions(one, other)
+    assert one.lora.keys() == other.lora.keys()
+    close(one.most(), RATE, rtol=1e-2)
+    assert 0 < other.most() < 0.51 * RATE  # a half is the most that the up weights begin with
+
+
 def root_of_the_rank(one: Seen, other: Seen) -> None:
     same_questions(one, other)
     close(other.norms[0], 2 * one.norms[0])  # alpha / 2 in place of alpha / 4
 
 
 MANY: Final = {"conv_dim": 2, "block_dims": blocks(4, 4), **FIRST}
+BOTH_PARTS: Final = {"network_train_unet_only": False, **FIRST}
 NETWORK: Final[dict[str, Act]] = {
     "network_module": Act("lycoris.kohya", lycoris_places, FIRST),
     "network_dim": Act(8, rank_is(8), FIRST),
@@ -237,6 +258,11 @@ NETWORK: Final[dict[str, Act]] = {
     "mid_lr_weight": Act("0.5", half_the_rate(MIDDLE), FIRST),
     "up_lr_weight": Act(",".join(["0.5"] * 12), half_the_rate("up_blocks"), FIRST),
     "block_lr_zero_threshold": Act(0.1, slow_block_goes, {"mid_lr_weight": "0.05", **FIRST}),
+    "loraplus_lr_ratio": Act(4.0, second_half_is_faster("lora_unet", other_part=""), FIRST),
+    "loraplus_unet_lr_ratio": Act(4.0, second_half_is_faster("lora_unet", other_part="lora_te"), BOTH_PARTS),
+    "loraplus_text_encoder_lr_ratio": Act(
+        4.0, second_half_is_faster("lora_te", other_part="lora_unet"), BOTH_PARTS
+    ),
     "algo": Act("loha", has("hada_w1_a", instead_of="lora_down"), LYCORIS),
     "dora_wd": Act(True, has("dora_scale"), LYCORIS),
     "wd_on_output": Act(False, sizes_of_outputs, {"dora_wd": True, **LYCORIS}),
@@ -246,5 +272,6 @@ NETWORK: Final[dict[str, Act]] = {
     "full_matrix": Act(True, second_part_whole, {**LOKR, "network_dim": 1}),
     "unbalanced_factorization": Act(True, sides_swap, {**LOKR, "factor": 2}),
     "use_tucker": Act(True, has("lora_mid"), {**LYCORIS, "algo": "locon", "conv_dim": 2}),
+    "use_scalar": Act(True, begins_with_a_scale_of_zero, LYCORIS),
     "rs_lora": Act(True, root_of_the_rank, LYCORIS),
 }

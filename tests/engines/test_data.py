@@ -1,5 +1,6 @@
 """Latents of a batch: mirrored, masked, weighed, kept by content, and read ahead, with a real VAE."""
 
+import copy
 import json
 import os
 import shutil
@@ -121,6 +122,9 @@ def test_what_the_next_step_needs_is_read_before_it_is_asked_for(folder: Path, v
     latents, pictures = ready(run_on(folder, f"{config}\nvae_batch_size = 1"), vae)
     expected = [latents.batch([each], (0, index)) for index, each in enumerate(pictures)]
     latents.expect([pictures], 0)
+    begun = dict(latents._expected)
+    latents.expect([pictures], 0)
+    assert latents._expected == begun  # and each of it once
     for _use, reading in latents._expected.values():
         reading.result()
     shutil.rmtree(folder)
@@ -266,6 +270,16 @@ def test_a_vae_that_makes_no_numbers_is_told_with_the_picture_and_the_way_out(
     with pytest.raises(ModelError, match=fix) as caught:
         ready(run_on(folder), broken)
     assert "0.png" in caught.value.what
+
+
+def test_on_a_gpu_latents_made_at_use_are_looked_at_with_the_next_batch(folder: Path, vae: Any) -> None:
+    latents, pictures = ready(run_on(folder, NOT_KEPT), copy.deepcopy(vae))
+    latents.checks_late = True
+    latents._vae.quant_conv.bias.fill_(float("nan"))
+    assert latents.batch(pictures[:1], (0, 0)).latents.isnan().any()  # nothing was waited for
+    with pytest.raises(ModelError) as caught:
+        latents.batch(pictures[1:2], (1, 0))
+    assert pictures[0].entry.name in caught.value.what
 
 
 def test_a_broken_picture_costs_only_itself(folder: Path, vae: Any) -> None:

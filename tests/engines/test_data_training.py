@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 from trainer_rig import Ears, Rig, Trained, draw_pictures, losses
 
+from lora_core.engines.diffusers.latents import Latents
 from lora_core.reporting import Ended
 
 ALL_CHANCE: dict[str, Any] = {
@@ -50,6 +51,28 @@ def test_a_resumed_run_repeats_every_bit_with_all_chance_switched_on(
     train(parts, ears, resume=parts / "states" / "tiny-step00000003-state")
     assert losses(parts) == losses(whole)
     assert not any("not bit for bit" in note for note in ears.notes)
+
+
+def test_pictures_are_begun_two_steps_before_they_are_used_and_each_once(
+    rig: Rig, train: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    seen: list[tuple[int, set[int]]] = []
+    fetch, batch = Latents._fetch, Latents.batch
+
+    def seen_batch(self: Latents, pictures: Any, seat: Any = None) -> Any:
+        seen.append((seat[0], {step for step, _ in self._expected}))
+        return batch(self, pictures, seat)
+
+    def seen_fetch(self: Latents, use: Any) -> Any:
+        begun.append(use)
+        return fetch(self, use)
+
+    monkeypatch.setattr(Latents, "batch", seen_batch)
+    monkeypatch.setattr(Latents, "_fetch", seen_fetch)
+    train(rig.folder(max_train_steps=5, cache_latents=False, dataset={"batch_size": 1}))
+    assert [ahead - {step} for step, ahead in seen] == [{1, 2}, {2, 3}, {3, 4}, {4}, set()]
+    assert len(begun) == 5
 
 
 def test_a_picture_that_was_edited_between_two_runs_is_told_when_going_on(rig: Rig, train: Trained) -> None:

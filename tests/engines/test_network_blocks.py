@@ -108,6 +108,33 @@ def test_the_shares_are_those_that_sd_scripts_works_out(family: str, case: dict[
     assert rates == pytest.approx(wanted)
 
 
+RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+
+
+@pytest.mark.sd_scripts
+@pytest.mark.parametrize("ratios", [(4.0, None, None), (None, 2.0, None), (3.0, None, 5.0)], ids=str)
+@pytest.mark.parametrize("blocks", [{}, {"mid_lr_weight": "0.5"}, {"mid_lr_weight": "0"}], ids=str)
+def test_groups_of_weights_and_lora_plus_are_those_of_sd_scripts(
+    ratios: tuple[float | None, ...], blocks: dict[str, Any]
+) -> None:
+    chosen = {key: ratio for key, ratio in zip(RATIOS, ratios, strict=True) if ratio is not None}
+    base = whole("sd1")
+    mine = network(base, network_train_unet_only=False, text_encoder_lr=(0.3,), **chosen, **blocks)
+    found = {
+        group["name"]: (group["lr"], sum(weight.numel() for weight in group["params"]))
+        for group in mine.groups(OptimizerSettings(learning_rate=0.2))
+    }
+    with sd_scripts() as theirs:
+        written = {key: str(value) for key, value in {**chosen, **blocks}.items()}
+        made = theirs.create_network(1.0, 2, 1.0, None, base.text_encoders[0], base.unet, **written)
+        groups, names = made.prepare_optimizer_params(0.3, None, 0.2)
+    wanted = {
+        name: (group["lr"], sum(weight.numel() for weight in group["params"]))
+        for name, group in zip(names, groups, strict=True)
+    }
+    assert found == pytest.approx(wanted)
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("key", "text"),

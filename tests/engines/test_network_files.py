@@ -20,6 +20,7 @@ from network_rig import (
     tiny,
     trained,
 )
+from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -97,6 +98,38 @@ def test_a_file_from_here_means_the_same_in_diffusers(
     assert_same(answers(ours), answers(theirs), **EXACT)
 
 
+@BOTH
+@pytest.mark.parametrize("alpha", [None, 0.5])
+def test_a_file_of_diffusers_is_built_in_and_gone_on_with(
+    tmp_path: Path, family: str, alpha: float | None
+) -> None:
+    theirs, built_in, going_on = (tiny(family) for _ in range(3))
+    torch.manual_seed(7)
+    parts = {"unet": theirs.unet, "text_encoder": theirs.text_encoders[0]}
+    if family == "sdxl":
+        parts["text_encoder_2"] = theirs.text_encoders[1]
+    packed: dict[str, Any] = {}
+    for part, model in parts.items():
+        wanted = ["to_q", "to_v", "conv1", "conv_shortcut"] if part == "unet" else ["q_proj", "fc1"]
+        own = {} if alpha is None else {"lora_alpha": alpha, "alpha_pattern": {wanted[0]: 2.0}}
+        config = LoraConfig(**{"r": 2, "lora_alpha": 2, "target_modules": wanted, **own})
+        model.add_adapter(config)
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.1)
+        packed[f"{part}_lora_layers"] = get_peft_model_state_dict(model)
+        if alpha is not None:
+            packed[f"{part}_lora_adapter_metadata"] = model.peft_config["default"].to_dict()
+    type(pipeline(theirs)).save_lora_weights(tmp_path, **packed)
+    path = tmp_path / "pytorch_lora_weights.safetensors"
+    apply_lora(built_in, path)
+    settings = {"network_weights": path, "dim_from_weights": True, "network_train_unet_only": False}
+    network(going_on, **settings)
+    assert min(differ(answers(theirs), answers(tiny(family)))) > 1e-3
+    assert_same(answers(built_in), answers(theirs), **EXACT)
+    assert_same(answers(going_on), answers(theirs), **EXACT)
+
+
 KINDS = [
     {"algo": "lora"},
     {"algo": "locon", "use_tucker": True, "conv_dim": 3},
@@ -111,6 +144,7 @@ KINDS = [
     {"algo": "loha", "dora_wd": True},
     {"algo": "lokr", "dora_wd": True},
     {"algo": "lora", "rs_lora": True},
+    {"algo": "loha", "use_scalar": True},
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from network_rig import (
     LYCORIS,
+    Parts,
     answers,
     assert_same,
     differ,
@@ -177,6 +178,48 @@ def test_after_the_norm_limit_a_lycoris_network_is_what_its_file_says(kind: dict
     network(again, **LYCORIS, **kind).load(made.tensors())
     assert differ(answers(base), before)[0] > 0
     assert_same(answers(again), answers(base), rtol=0, atol=0)
+
+
+def learned(base: Parts, kept: list[int]) -> float:
+    """Forward and backward of the UNet; `kept` gets the size of each tensor that waits for the backward."""
+
+    def noted(tensor: Tensor) -> Tensor:
+        if not tensor.is_leaf:
+            kept.append(tensor.numel())
+        return tensor
+
+    generator = torch.Generator().manual_seed(1)
+    latents, words = (torch.randn(1, *shape, generator=generator) for shape in ((4, 2, 2), (7, 64)))
+    torch.manual_seed(3)  # of the dropouts
+    with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
+        loss = base.unet(latents, torch.tensor([500]), words).sample.square().mean()
+    loss.backward()
+    return float(loss.detach())
+
+
+@pytest.mark.parametrize("algo", ["lora", "loha", "lokr"])
+def test_dora_keeps_no_copy_of_a_weight_and_learns_what_it_learned_with_them(
+    monkeypatch: pytest.MonkeyPatch, algo: str
+) -> None:
+    kind = {**LYCORIS, "algo": algo, "dora_wd": True, "rank_dropout": 0.3 if algo == "lora" else 0.0}
+    lean, plain = tiny("sd1"), tiny("sd1")
+    made, reference = trained(lean, **kind), trained(plain, **kind)
+    kept_lean: list[int] = []
+    kept_plain: list[int] = []
+    loss = learned(lean, kept_lean)
+    monkeypatch.setattr(
+        "lora_core.engines.diffusers.network_lycoris.checkpoint",
+        lambda function, *inputs, **_options: function(*inputs),
+    )
+    assert learned(plain, kept_plain) == loss
+    for mine, theirs in zip(made.parameters, reference.parameters, strict=True):
+        assert (mine.grad is None) == (theirs.grad is None)
+        if mine.grad is not None and theirs.grad is not None:
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=0)
+    weights = sum(placed.place.module.weight.numel() for placed in made.placed)
+    assert sum(kept_plain) - sum(kept_lean) > 2 * weights
+    largest = max(placed.place.module.weight.numel() for placed in made.placed)
+    assert max(kept_lean) < largest < max(kept_plain) + 1
 
 
 def test_going_on_from_a_lora_starts_with_its_weights_and_its_shape(tmp_path: Path) -> None:

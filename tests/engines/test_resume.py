@@ -62,6 +62,10 @@ ROLLING: dict[str, dict[str, Any]] = {
     "Adafactor": {"optimizer_type": "Adafactor"},
     "CAME": {"optimizer_type": "CAME"},
     "Lion": {"optimizer_type": "Lion", "lr_scheduler": "rex"},
+    "a learned scale and LoRA+": {
+        "network_module": "lycoris.kohya",
+        "network_args": ["use_scalar=True", "dora_wd=True", "rank_dropout=0.3", "loraplus_lr_ratio=4"],
+    },
 }
 
 

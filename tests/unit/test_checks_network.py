@@ -133,7 +133,8 @@ def test_a_file_that_is_damaged_or_no_lora_is_named(tmp_path: Path) -> None:
     assert told(base_weights=(path,)) == ["base_weights"]
 
 
-def test_the_layout_of_diffusers_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_lora_in_the_layout_of_diffusers_is_held_against_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "peft.safetensors"
     save_file({f"unet.a.lora_{x}.weight": np.ones((2, 2), np.float32) for x in "AB"}, path)
-    assert told(network_weights=path) == ["network_weights"]
+    assert told(network_weights=path) == ["network_dim"]
+    assert told(network_weights=path, dim_from_weights=True, base_weights=(path,)) == []

@@ -52,7 +52,7 @@ def test_what_the_trainer_cannot_do_is_refused_by_name(base: Path, config: str, 
 
 
 def test_dataset_settings_that_it_lacks_are_refused_by_name(base: Path) -> None:
-    assert refused(run_on(base, subset='resize_interpolation = "area"')) == {"resize_interpolation"}
+    assert refused(run_on(base, subset="face_crop_aug_range = [2.0, 4.0]")) == {"face_crop_aug_range"}
 
 
 @pytest.mark.parametrize(

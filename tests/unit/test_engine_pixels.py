@@ -1,7 +1,9 @@
 """One use of a picture: masks, changes of colour, cuts, sizes; class images beside those to learn."""
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +27,7 @@ from lora_core.engines.diffusers.pixels import (
 )
 from lora_core.errors import DatasetError
 from lora_core.settings import RunConfig
+from lora_core.settings import setting as described
 
 
 def one(run: RunConfig) -> Picture:
@@ -124,6 +127,36 @@ def test_colours_change_as_in_sd_scripts_from_the_same_numbers() -> None:
         chance.random, chance.uniform = rng.random, rng.uniform
         expected = helper.color_aug(image=values.copy())["image"]
         assert np.array_equal(recoloured(values, np.random.default_rng(seed)), expected)
+
+
+@pytest.mark.sd_scripts
+@pytest.mark.parametrize("way", [None, *described("resize_interpolation").choices])
+@pytest.mark.parametrize("size", [(160, 130), (50, 70)])
+def test_pictures_are_resized_as_in_sd_scripts(
+    tmp_path: Path, way: str | None, size: tuple[int, int]
+) -> None:
+    tools: dict[str, Any] = {"cv2": cv2, "Image": Image, "np": np, "logger": logging.getLogger("quiet")}
+    for name in ("pil_resize", "get_cv2_interpolation", "get_pil_interpolation", "resize_image"):
+        tools[name] = piece(name, "library/utils.py", **tools)
+    picture(tmp_path / "a.png", *size)
+    noise = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    chosen = f'resize_interpolation = "{way}"' if way else ""
+    mine = one(run_on(tmp_path, subset=f'class_tokens = "x"\n{chosen}'))
+    left, top = mine.placement.offset
+    resized = tools["resize_image"](noise[..., ::-1], *size, *mine.placement.resized, way)[..., ::-1]
+    width, height = mine.placement.bucket
+    wanted = resized[top : top + height, left : left + width]
+    assert np.array_equal(read_pixels(mine).values, wanted)
+
+
+def test_another_way_to_resize_is_another_content(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 160, 130)
+    kinds = [
+        one(run_on(tmp_path, subset=f'class_tokens = "x"\n{way}'))
+        for way in ("", 'resize_interpolation = "nearest"')
+    ]
+    assert read_source(kinds[0]).digest != read_source(kinds[1]).digest
 
 
 def test_sizes_told_to_sdxl_are_original_cut_and_target_height_first(tmp_path: Path) -> None:

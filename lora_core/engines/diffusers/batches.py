@@ -23,7 +23,8 @@ from lora_core.settings import RunConfig
 
 Batch = tuple[Picture, ...]
 _Bucket = tuple[int, Size]
-_REMEMBERED_EPOCHS: Final = 2
+_REMEMBERED_EPOCHS: Final = 4
+"""More than steps are looked up ahead: an epoch may be one step long."""
 
 
 @dataclass(frozen=True, slots=True)

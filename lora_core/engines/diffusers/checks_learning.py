@@ -110,7 +110,15 @@ def _pieces(run: RunConfig) -> Iterator[Problem]:
             )
 
 
-_BLOCK_RATES: Final = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
+_OWN_RATES: Final = (
+    "down_lr_weight",
+    "mid_lr_weight",
+    "up_lr_weight",
+    "loraplus_lr_ratio",
+    "loraplus_unet_lr_ratio",
+    "loraplus_text_encoder_lr_ratio",
+)
+"""Settings that give a part of a LoRA another rate than the rest."""
 
 
 def _one_rate(run: RunConfig) -> Iterator[Problem]:
@@ -124,14 +132,14 @@ def _one_rate(run: RunConfig) -> Iterator[Problem]:
         text = network.text_encoder_lr or (run.optimizer.learning_rate,)
         rates |= {text[0], text[-1] if _family(run) != "sd15" else text[0]}
     name = run.optimizer.optimizer_type
-    blocks = {key: None for key in _BLOCK_RATES if getattr(network, key) is not None}
-    if len(rates - {0.0}) > 1 or blocks:
-        key = "text_encoder_lr" if network.text_encoder_lr else next(iter(blocks), "unet_lr")
+    own = {key: None for key in _OWN_RATES if getattr(network, key) is not None}
+    if len(rates - {0.0}) > 1 or own:
+        key = "text_encoder_lr" if network.text_encoder_lr else next(iter(own), "unet_lr")
         yield Problem(
             setting=key,
             what=f"{name} takes one learning rate for all parts of the LoRA, and several are set.",
-            fix="Leave the rates of the parts and of the blocks out. A rate of 0 leaves a part out.",
-            mend={"unet_lr": None, "text_encoder_lr": None, **blocks},
+            fix="Leave LoRA+ and the rates of parts and blocks out. A rate of 0 leaves a part out.",
+            mend={"unet_lr": None, "text_encoder_lr": None, **own},
             mend_label="Use one rate for all parts",
         )
 

@@ -136,10 +136,7 @@ def _file(key: str, path: Path, family: str | None) -> Iterator[Problem]:
     except LoraFileError as error:
         yield Problem(setting=key, what=f"{error.what} {error.why}", fix=error.fix)
         return
-    if info.layout not in {"sd-scripts", "LyCORIS"}:
-        what = f"The LoRA {path.name} is in the layout of diffusers, which this trainer does not read."
-        yield Problem(setting=key, what=what, fix="Use a copy in the layout of sd-scripts.")
-    elif family and info.family and info.family != family:
+    if family and info.family and info.family != family:
         what = f"The LoRA {path.name} was made for another family of base models ({info.family})."
         yield Problem(setting=key, what=what, fix=f"Use a LoRA for {family}.")
 

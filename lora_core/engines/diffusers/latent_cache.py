@@ -32,7 +32,7 @@ _CHECK: Final = "sha256"
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What the VAE made of one picture, on the CPU, in float32."""
+    """What the VAE made of one picture, in float32; on the CPU if it is kept."""
 
     latents: Tensor
     """(channels, height, width), scaled as the UNet wants them."""

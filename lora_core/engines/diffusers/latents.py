@@ -41,6 +41,9 @@ _BATCH_PIXELS: Final = 2**20
 _BATCH_PICTURES: Final = 64
 _DECODERS: Final = 4
 
+STEPS_AHEAD: Final = 2
+"""Steps whose pictures are read while one is worked on; one alone would wait for each slow picture."""
+
 Seat = tuple[int, int]
 """A step, and the number of a batch's first sample within it: what chance is drawn for."""
 _Key = tuple[str, bool]
@@ -109,6 +112,10 @@ class Latents:
         self._prints: dict[_Key, bytes] = {}
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pictures")
         self._expected: dict[Seat, tuple[_Use, Future[_Fetched]]] = {}
+        self.checks_late = device.type != "cpu"
+        """Whether latents that are made at each use are looked at with the next batch. On a GPU a look waits
+        for all that was asked of it before."""
+        self._unchecked: list[tuple[Picture, Tensor]] = []
         self.problems: list[tuple[Picture, str]] = []
         """Pictures that could not be decoded, each with the reason."""
 
@@ -158,13 +165,16 @@ class Latents:
         return " ".join([digest, *(self._prints[key].hex() for key in self._keys(picture, digest))])
 
     def expect(self, batches: Sequence[Sequence[Picture]], step: int) -> None:
-        """Begin to read what `batch` will be asked for at `step`; returns at once."""
+        """Begin to read what `batch` will be asked for at `step`, if that is not done; returns at once."""
         if self._cached and self._on_disk is None:
             return
-        self._expected = {seat: found for seat, found in self._expected.items() if seat[0] >= step - 1}
+        first = step - STEPS_AHEAD
+        self._expected = {seat: found for seat, found in self._expected.items() if seat[0] >= first}
         for sample, picture in enumerate(picture for batch in batches for picture in batch):
-            use = self._use(picture, (step, sample))
-            self._expected[step, sample] = use, self._pool.submit(self._fetch, use)
+            seat = step, sample
+            if seat not in self._expected or self._expected[seat][0].picture is not picture:
+                use = self._use(picture, seat)
+                self._expected[seat] = use, self._pool.submit(self._fetch, use)
 
     def batch(self, pictures: Sequence[Picture], seat: Seat | None = None) -> Prepared:
         """A batch of pictures of one size; without a seat nothing is left to chance (for tests).
@@ -179,7 +189,7 @@ class Latents:
         masks = [each.mask for each in encoded]
         mask = None
         if any(each is not None for each in masks):
-            full = torch.ones_like(encoded[0].latents[:1])
+            full = torch.ones(1, *encoded[0].latents.shape[1:])
             mask = self._send(torch.stack([full if each is None else each for each in masks]))
         weights = [self._prior if use.picture.subset.is_reg else 1.0 for use in uses]
         sizes = [use.picture.size_ids(flipped=use.flipped) for use in uses]
@@ -202,7 +212,25 @@ class Latents:
             color = generator(self._seed, Purpose.COLOR, *seat)
         return _Use(picture, flipped, Change(offset, color))
 
+    def _check(self) -> None:
+        """Look whether the latents of the last batch were numbers."""
+        unchecked, self._unchecked = self._unchecked, []
+        for picture, sound in unchecked:
+            if not bool(sound):
+                raise self._not_a_number(picture)
+
+    def _made_at_use(self, items: Sequence[_Item]) -> list[Encoded]:
+        """Latents that nobody keeps; they stay where the VAE works, and nothing is waited for."""
+        found = self._encode(items)
+        self._unchecked = [
+            (pixels.picture, each.isfinite().all()) for (pixels, _), each in zip(items, found, strict=True)
+        ]
+        if not self.checks_late:
+            self._check()
+        return [Encoded(each, self._mask(item, each)) for item, each in zip(items, found, strict=True)]
+
     def _encoded(self, uses: Sequence[_Use], seats: Sequence[Seat | None]) -> list[Encoded]:
+        self._check()
         if self._cached and self._on_disk is None:
             return [self._known[self._digest[use.picture], use.flipped] for use in uses]
         waiting = [self._fetching(use, seat) for use, seat in zip(uses, seats, strict=True)]
@@ -216,8 +244,10 @@ class Latents:
             else:
                 raw[index] = result, use.flipped
         self._tell_of_damage()
-        if raw:
-            items = list(raw.values())
+        items = list(raw.values())
+        if items and self._on_disk is None:
+            return self._made_at_use(items)
+        if items:
             found |= dict(zip(raw, self._settled(items, self._encode(items)), strict=True))
             for index, item in raw.items():
                 self._write(item, found[index])
@@ -306,15 +336,21 @@ class Latents:
             ModelError: one of them is not a number.
         """
         found = []
-        for (pixels, flipped), each in zip(items, latents.cpu(), strict=True):
+        for item, each in zip(items, latents.cpu(), strict=True):
             if not bool(each.isfinite().all()):
-                raise self._not_a_number(pixels.picture)
-            mask = None
-            if pixels.mask is not None:
-                whole = torch.from_numpy(pixels.mask[None].astype(np.float32) / 255)
-                mask = adaptive_avg_pool2d(whole.flip(-1) if flipped else whole, each.shape[-2:])
-            found.append(Encoded(each, mask))
+                raise self._not_a_number(item[0].picture)
+            found.append(Encoded(each, self._mask(item, each)))
         return found
+
+    @staticmethod
+    def _mask(item: _Item, latents: Tensor) -> Tensor | None:
+        pixels, flipped = item
+        if pixels.mask is None:
+            return None
+        whole = torch.from_numpy(pixels.mask[None].astype(np.float32) / 255)
+        return adaptive_avg_pool2d(
+            whole.flip(-1) if flipped else whole, (latents.shape[-2], latents.shape[-1])
+        )
 
     def _keep(self, items: Sequence[_Item], latents: Tensor) -> None:
         for item, encoded in zip(items, self._settled(items, latents), strict=True):
@@ -345,7 +381,7 @@ class Latents:
     def _send(self, values: Tensor, device: torch.device | None = None) -> Tensor:
         """`values` on the way to a device, the training device if none is named."""
         device = device or self._device
-        if device.type == "cuda":
+        if device.type == "cuda" and values.device.type == "cpu":
             values = values.pin_memory()  # only from there a copy runs beside the work of the GPU
         return values.to(device, non_blocking=True)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lora_core.engines.diffusers.batches import Batch, Place, Plan
 from lora_core.engines.diffusers.compiling import Compiling
 from lora_core.engines.diffusers.device import shrink_to_8_bits
-from lora_core.engines.diffusers.latents import Latents
+from lora_core.engines.diffusers.latents import STEPS_AHEAD, Latents
 from lora_core.engines.diffusers.losses import loss, squared
 from lora_core.engines.diffusers.model import BaseModel
 from lora_core.engines.diffusers.network import Network
@@ -91,9 +91,8 @@ class Learner:
     def step(self, place: Place) -> Outcome:
         """One optimizer step, on as many batches as are accumulated."""
         batches = self._plan.batches(place)
-        if place.step + 1 < self._plan.steps:  # read while this step is worked on
-            following = self._plan.place(place.step + 1)
-            self._latents.expect(self._plan.batches(following), following.step)
+        for step in range(place.step + 1, min(place.step + 1 + STEPS_AHEAD, self._plan.steps)):
+            self._latents.expect(self._plan.batches(self._plan.place(step)), step)
         losses, first = [], 0
         for number, batch in enumerate(batches):
             with nullcontext() if number == len(batches) - 1 else self._accelerator.no_sync(self._unet):
@@ -186,6 +185,10 @@ class Learner:
         """The LoRA as the tensors of a file."""
         return self._network.tensors(dtype)
 
+    def lora_state(self) -> dict[str, Tensor]:
+        """The LoRA as it is trained, for a state."""
+        return self._network.state()
+
     @contextmanager
     def meant(self) -> Iterator[None]:
         """For saves, samples and tests: the weights as the optimizer means them, without dropouts."""
@@ -202,7 +205,7 @@ class Learner:
         }
 
     def load(self, lora: Mapping[str, Tensor], movers: Mapping[str, Any]) -> None:
-        """Go back to what `lora` and `movers` returned.
+        """Go back to what `lora_state` and `movers` returned.
 
         Raises:
             LoraFileError: the weights belong to another network.

@@ -3,8 +3,9 @@
 A layer of plain LoRA is three tensors: `lora_unet_<module with underscores>.lora_down.weight`,
 `.lora_up.weight` and `.alpha`, as `networks.lora` of sd-scripts writes them.
 
-Covered: writing with metadata and hashes, reading. Not covered: the metadata itself (see
-`metadata.py`), what the tensors are called (see `network_places.py`) and who gets them (`network.py`).
+Covered: writing with metadata and hashes, reading. Not covered: the layout of diffusers and PEFT (see
+`peft_file.py`), the metadata itself (see `metadata.py`), what the tensors are called (see
+`network_places.py`) and who gets them (`network.py`).
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lora_core.engines.diffusers.peft_file import with_layer_names
 from lora_core.errors import LoraFileError
 from lora_core.workspace import replacing
 
@@ -50,17 +52,18 @@ def _hashes(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str
     }
 
 
-def read_lora(path: Path) -> dict[str, Tensor]:
-    """The tensors of a LoRA file.
+def read_lora(path: Path, family: str) -> dict[str, Tensor]:
+    """The tensors of a LoRA file, under the names of sd-scripts also where diffusers or PEFT wrote it.
 
     Raises:
         LoraFileError: it cannot be read as one.
     """
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise LoraFileError(
             f"The LoRA file {path.name} was not read.",
             why="It is missing, cut off, or no .safetensors file.",
             fix="Use another copy of it.",
         ) from error
+    return with_layer_names(path, tensors, family)

@@ -1,7 +1,7 @@
 """LoRA files built into a base model: what they would add while drawing becomes a part of its weights.
 
-Covered: every kind of file that this app can train, in the layout of sd-scripts and LyCORIS, with a
-strength. Not covered: taking a LoRA out again; load the base model anew.
+Covered: every kind of file that this app can train, in the layouts of sd-scripts, LyCORIS and diffusers,
+with a strength. Not covered: taking a LoRA out again; load the base model anew.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def apply_lora(base: Base, path: Path, multiplier: float = 1.0) -> None:
     from lora_core.engines.diffusers.network_lycoris import layers_of, merged_weight
 
     try:
-        layers = layers_of(base, with_own_names(base, read_lora(path)))
+        layers = layers_of(base, with_own_names(base, read_lora(path, base.family)))
     except LoraFileError as error:
         raise LoraFileError(
             f"The LoRA {path.name} was not built in.", why=error.why, fix=error.fix

@@ -26,7 +26,7 @@ from lora_core.settings.concern_network import LYCORIS
 VERSION: Final = "0.1.0"
 _OFF: Final[Mapping[str, Any]] = {
     "ss_full_fp16": False, "ss_fp8_base_unet": False, "ss_v2": False, "ss_lowram": False,
-    "ss_face_crop_aug_range": None, "ss_resize_interpolation": None,
+    "ss_face_crop_aug_range": None,
     "ss_sd_scripts_commit_hash": "(unknown)",
 }  # fmt: skip
 """What sd-scripts has and this trainer does not, as sd-scripts writes it when it is off."""

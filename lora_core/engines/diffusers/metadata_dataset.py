@@ -16,7 +16,7 @@ from lora_core.settings import RunConfig, SubsetSettings
 _OF_SUBSETS: Final = (
     "num_repeats", "color_aug", "flip_aug", "random_crop", "shuffle_caption", "keep_tokens",
     "keep_tokens_separator", "secondary_separator", "enable_wildcard", "caption_prefix", "caption_suffix",
-    "class_tokens", "is_reg",
+    "class_tokens", "is_reg", "resize_interpolation",
 )  # fmt: skip
 _OF_RUNS: Final = ("caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate")
 """sd-scripts writes the arguments; here each folder has its own, and the first one stands for them."""
@@ -50,7 +50,7 @@ def dataset_facts(run: RunConfig, plan: Plan, pictures: Pictures) -> dict[str, A
                 "max_bucket_reso": dataset.max_bucket_reso,
                 "tag_frequency": tags,
                 "bucket_info": _bucket_info(plan, mine, number) if dataset.enable_bucket else None,
-                "resize_interpolation": None,
+                "resize_interpolation": _shared_way(dataset.subsets),
                 "subsets": subsets,
             }
         )
@@ -59,6 +59,7 @@ def dataset_facts(run: RunConfig, plan: Plan, pictures: Pictures) -> dict[str, A
     return {
         "ss_num_train_images": _repeated(pictures.training, of_class=False),
         "ss_num_reg_images": _repeated(pictures.training, of_class=True),
+        "ss_resize_interpolation": _shared_way([s for each in run.dataset.datasets for s in each.subsets]),
         "ss_prior_loss_weight": run.batch.prior_loss_weight,
         **{f"ss_{key}": getattr(first, key) for key in _OF_RUNS},
         "ss_datasets": json.dumps(datasets),
@@ -70,7 +71,13 @@ def dataset_facts(run: RunConfig, plan: Plan, pictures: Pictures) -> dict[str, A
 def _subset(subset: SubsetSettings, count: int) -> dict[str, Any]:
     facts = {"img_count": count} | {key: getattr(subset, key) for key in _OF_SUBSETS}
     facts["keep_tokens_separator"] = subset.keep_tokens_separator or ""
-    return {**facts, "image_dir": subset.image_dir.name, "resize_interpolation": None}
+    return {**facts, "image_dir": subset.image_dir.name}
+
+
+def _shared_way(subsets: Sequence[SubsetSettings]) -> str | None:
+    """How images are resized, if all folders have it in common; sd-scripts writes what stands above them."""
+    ways = {subset.resize_interpolation for subset in subsets}
+    return ways.pop() if len(ways) == 1 else None
 
 
 def _repeated(pictures: Sequence[Picture], *, of_class: bool) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_core.engines.diffusers.lora_file import read_lora
-from lora_core.engines.diffusers.lora_layer import Dropout, LoraLayer, Size
+from lora_core.engines.diffusers.lora_layer import UP, Dropout, LoraLayer, Size
 from lora_core.engines.diffusers.merging import apply_lora
 from lora_core.engines.diffusers.network_blocks import Blocks, blocks_of
 from lora_core.engines.diffusers.network_places import (
@@ -127,7 +127,7 @@ class Network:
     def _take_over(self, given: Mapping[str, Tensor], settings: NetworkSettings) -> None:
         """The weights of `network_weights`; a part that the file leaves out entirely starts anew."""
         parts = {placed.place.part for placed in self.placed if f"{placed.place.key}.alpha" in given}
-        mine = self.tensors()
+        mine = self.state()
         fresh = [p.place.key for p in self.placed if p.place.part not in parts]
         kept = {name: tensor for name, tensor in mine.items() if name.partition(".")[0] in fresh}
         try:
@@ -159,17 +159,29 @@ class Network:
     def groups(self, optimizer: OptimizerSettings) -> list[dict[str, Any]]:
         """The weights in groups of one rate each: `params`, `lr`, and `name` as sd-scripts logs it.
 
-        Weights whose rate is 0 are in no group and learn nothing, unless that is so for all.
+        With LoRA+ (Hayou et al., 2024) the up weights of a part are a group of their own. Weights whose
+        rate is 0 are in no group and learn nothing, unless that is so for all.
         """
         found: dict[str, tuple[float, list[nn.Parameter]]] = {}
         for placed in self.placed:
             name, rate = self._group(placed.place, optimizer)
-            found.setdefault(name, (rate, []))[1].extend(weight for _, weight in placed.layer.trained())
+            ratio = self._plus(placed.place)
+            for end, weight in placed.layer.trained():
+                group, its_rate = (f"{name} plus", rate * ratio) if ratio and end == UP else (name, rate)
+                found.setdefault(group, (its_rate, []))[1].append(weight)
         moving = {name: group for name, group in found.items() if group[0] > 0} or found
         for name, (_, weights) in found.items():
             for weight in weights:
                 weight.requires_grad_(name in moving)
         return [{"params": weights, "lr": rate, "name": name} for name, (rate, weights) in moving.items()]
+
+    def _plus(self, place: Place) -> float | None:
+        """How many times as fast the up weights on `place` learn; None where all learn alike."""
+        settings = self._settings
+        own = (
+            settings.loraplus_unet_lr_ratio if place.part == UNET else settings.loraplus_text_encoder_lr_ratio
+        )
+        return own or settings.loraplus_lr_ratio
 
     def _group(self, place: Place, optimizer: OptimizerSettings) -> tuple[str, float]:
         if place.part != UNET:
@@ -231,13 +243,25 @@ class Network:
             for name, tensor in placed.layer.contents().items()
         }
 
+    def state(self) -> dict[str, Tensor]:
+        """All weights as they are trained, on the CPU; a file has a learned scale multiplied in."""
+        trained = {
+            f"{placed.place.key}.{name}": weight.detach().to("cpu", copy=True).contiguous()
+            for placed in self.placed
+            for name, weight in placed.layer.trained()
+        }
+        return {**self.tensors(), **trained}
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give the layers the weights in `tensors`, which must be those of this very network.
+        """Give the layers the weights in `tensors`: the state or the file of this very network.
 
         Raises:
             LoraFileError: they belong to other layers, ranks or alphas; nothing was changed.
         """
-        expected = self.tensors()
+        expected = self.state()
+        # A file has it multiplied in, so what is left of it is 1.
+        scales = {name: torch.tensor(1.0) for name in expected if name.endswith(".scalar")}
+        tensors = {**scales, **tensors}
         differing = [name for name in {**expected, **tensors} if not _fits(name, expected, tensors)]
         if differing:
             raise LoraFileError(
@@ -264,7 +288,7 @@ def _given(base: Base, path: Path | None) -> dict[str, Tensor] | None:
     """The LoRA to go on from, under this base model's own names."""
     if path is None:
         return None
-    tensors = with_own_names(base, read_lora(path))
+    tensors = with_own_names(base, read_lora(path, base.family))
     for name in [name for name in tensors if not name.endswith(".alpha")]:
         # Files of early tools have no alpha; their rank then counts as alpha.
         key = name.partition(".")[0]

@@ -3,7 +3,8 @@
 Which places get a layer, how it begins and what its parts are called is up to LyCORIS. Only three things
 differ from its defaults, none of which changes what a layer means: what can do without the whole weight
 adds its own answer to that of the module ("bypass"); where the whole weight is needed, for DoRA, it is
-taken in float32, since bf16 would round most of a small change away; and the start is drawn from the seed.
+taken in float32, since bf16 would round most of a small change away, and is not kept for the backward pass;
+and the start is drawn from the seed.
 
 Covered: layers made anew, layers made from the tensors of a file, and the weight that a module has
 with such a layer built in. Not covered: the other kinds that LyCORIS has; `checks.py` refuses them.
@@ -11,6 +12,7 @@ with such a layer built in. Not covered: the other kinds that LyCORIS has; `chec
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -18,6 +20,7 @@ from lycoris.config import PRESET
 from lycoris.kohya import LycorisNetworkKohya
 from lycoris.modules import LoConModule, LokrModule, get_module, make_module
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lora_core.engines.diffusers.network_places import UNET, Base, Place, text_names, text_parts, unet_names
 from lora_core.engines.diffusers.noise import Purpose, generator
@@ -61,7 +64,7 @@ class LycorisLayer:
     def __init__(self, module: Any) -> None:
         self.module = module
         if module.wd:
-            _in_float32(module)
+            module.forward = partial(_dora, module)
 
     def attach(self) -> None:
         """Let the module of the base model answer through this layer."""
@@ -79,6 +82,8 @@ class LycorisLayer:
     def limit_norm(self, most: float) -> None:
         """Shrink what the layer adds to this norm, if it is larger, by LyCORIS' own rule."""
         self.module.apply_max_norm(most)
+        if isinstance(self.module.scalar, nn.Parameter):  # learned, and so a part of every state
+            return
         # LyCORIS keeps the factor apart, where no file has it; a resumed run would go on otherwise.
         for name, weight in self.trained():
             if name in {"lora_up.weight", "hada_w1_a"}:
@@ -94,10 +99,35 @@ class LycorisLayer:
         self.module.to(device)
 
 
-def _in_float32(module: Any) -> None:
-    host, operation = module.org_module[0], module.op
-    module._current_weight = lambda: host.weight.detach().float()
-    module.op = lambda x, weight, *rest, **options: operation(x, weight.to(x.dtype), *rest, **options)
+def _dora(module: Any, x: Tensor) -> Tensor:
+    """The answer of a module with DoRA. Only `x` is kept for the backward pass.
+
+    The whole weight is put together in float32, several times over. Kept for each layer, these copies are
+    larger than the base model, so they are made a second time when the backward pass needs them.
+    """
+    answer: Tensor = module.org_forward(x)
+    if module.training and module.module_dropout and float(torch.rand(1)) < module.module_dropout:
+        return answer
+    draws = bool(module.training and module.rank_dropout)
+    added: Tensor = checkpoint(_dora_added, module, x, use_reentrant=False, preserve_rng_state=draws)
+    return answer + added
+
+
+def _dora_added(module: Any, x: Tensor) -> Tensor:
+    weight = module.org_module[0].weight.detach().float()
+    whole: Tensor = module.apply_weight_decompose(weight + _change(module), 1.0)
+    added: Tensor = module.op(x, (whole - weight).to(x.dtype), None, **module.kw_dict)
+    return added
+
+
+def _change(module: Any) -> Tensor:
+    """What a layer adds to the weight of its module, in float32."""
+    change: Tensor
+    if isinstance(module, LoConModule):
+        change = module.make_weight(module.org_module[0].weight.device) * module.scale
+    else:
+        change = module.get_weight(module.shape).to(module.org_module[0].weight.device) * module.scalar
+    return change
 
 
 def lycoris_layers(
@@ -151,6 +181,7 @@ def _new_layers(base: Base, settings: NetworkSettings, parts: Sequence[str]) -> 
         module_dropout=settings.module_dropout or 0.0,
         network_module=settings.algo,
         use_tucker=settings.use_tucker,
+        use_scalar=settings.use_scalar,
         weight_decompose=settings.dora_wd,
         wd_on_out=settings.wd_on_output,
         bypass_mode=not settings.dora_wd,
@@ -255,11 +286,7 @@ def merged_weight(module: Any, multiplier: float) -> Tensor:
     LyCORIS' own merge scales LoHa and LoKr twice by alpha / rank (4.1.3), so it is not used.
     """
     weight: Tensor = module.org_module[0].weight.detach().float()
-    change: Tensor
-    if isinstance(module, LoConModule):
-        change = module.make_weight(weight.device) * module.scale
-    else:
-        change = module.get_weight(module.shape).to(weight.device) * module.scalar.to(weight.device)
+    change = _change(module)
     if module.wd:
         decomposed: Tensor = module.apply_weight_decompose(weight + change, multiplier)
         return decomposed

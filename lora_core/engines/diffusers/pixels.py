@@ -11,7 +11,7 @@ the VAE and mirroring (`latents.py`).
 import hashlib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -21,6 +21,16 @@ from lora_core.datasets.buckets import Placement
 from lora_core.datasets.images import BROKEN, FORMATS
 from lora_core.engines.diffusers.pictures import Picture
 from lora_core.errors import DatasetError
+
+_WAYS: Final = {
+    "nearest": cv2.INTER_NEAREST_EXACT,
+    "bilinear": cv2.INTER_LINEAR,
+    "linear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+}
+"""The values of `resize_interpolation` that cv2 has; PIL does lanczos."""
 
 Values = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
@@ -83,6 +93,8 @@ def read_source(picture: Picture) -> Source:
         known += b"mask" + mask
     elif picture.subset.alpha_mask:
         known += b"alpha"
+    if picture.subset.resize_interpolation is not None:
+        known += b"resized by " + picture.subset.resize_interpolation.encode()
     return Source(picture, data, mask, hashlib.sha256(known).hexdigest())
 
 
@@ -98,10 +110,11 @@ def decode(source: Source, change: Change = UNCHANGED) -> Pixels:
     left, top = change.offset or placement.offset
     here = slice(top, top + placement.bucket.height), slice(left, left + placement.bucket.width)
     # With its fourth channel, because that decides how colours at an edge are averaged.
-    resized = _resized(decoded, placement)[here]
+    way = picture.subset.resize_interpolation
+    resized = _resized(decoded, placement, way)[here]
     values, mask = resized[..., :3], resized[..., 3] if alpha else None
     if source.mask is not None:
-        mask = _resized(_decoded(picture, source.mask, "RGB")[..., 0], placement)[here]
+        mask = _resized(_decoded(picture, source.mask, "RGB")[..., 0], placement, way)[here]
     if change.color is not None:
         values = recoloured(values, change.color)
     digest = source.digest
@@ -155,16 +168,18 @@ def _decoded(picture: Picture, data: bytes, mode: str) -> Values:
     return values
 
 
-def _resized(values: Values, placement: Placement) -> Values:
+def _resized(values: Values, placement: Placement, way: str | None) -> Values:
     height, width = values.shape[:2]
     wanted = placement.resized
     if (width, height) == wanted:
         return values
-    if width >= wanted.width and height >= wanted.height:
-        # AREA averages every source pixel; the other modes skip some when shrinking a lot.
-        contiguous = np.ascontiguousarray(values)
-        return np.asarray(cv2.resize(contiguous, wanted, interpolation=cv2.INTER_AREA), np.uint8)
-    return np.asarray(Image.fromarray(values).resize(wanted, Image.Resampling.LANCZOS))
+    if way is None:
+        # The area averages every source pixel; the other ways skip some when shrinking a lot.
+        way = "area" if width >= wanted.width and height >= wanted.height else "lanczos"
+    if way == "lanczos":
+        return np.asarray(Image.fromarray(values).resize(wanted, Image.Resampling.LANCZOS))
+    contiguous = np.ascontiguousarray(values)
+    return np.asarray(cv2.resize(contiguous, wanted, interpolation=_WAYS[way]), np.uint8)
 
 
 def _unusable(picture: Picture, why: str) -> DatasetError:

@@ -367,7 +367,7 @@ class Trainer:
         )
         path = self._saves.state(position.step)
         if self._newest_state != position.step:  # else it lies there already, to the last bit
-            states.save_state(path, position, lora=self._learner.lora(), movers=self._learner.movers())
+            states.save_state(path, position, lora=self._learner.lora_state(), movers=self._learner.movers())
         self._newest_state = position.step
         self._watch.wrote(path)
         self._reporter.saved(path, position.step)
