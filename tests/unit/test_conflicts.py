@@ -100,7 +100,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "constant with a warm-up": ("sdxl", {"lr_scheduler": "constant", "lr_warmup_steps": 5}),
     "a named schedule with a warm-up": (
         "sdxl",
-        {"lr_scheduler_type": "CosineAnnealingLR", "lr_warmup_steps": 5},
+        {"lr_scheduler_type": "ExponentialLR", "gamma": 0.9, "lr_warmup_steps": 5},
     ),
     "Adafactor's own rate with a warm-up": ("sdxl", {"optimizer_type": "Adafactor", "lr_warmup_steps": 5}),
     "the schedule adafactor without Adafactor's own rate": ("sdxl", {"lr_scheduler": "adafactor"}),
@@ -370,3 +370,16 @@ def test_what_sd_scripts_reads_over_is_told(family: str, values: dict[str, Any],
     found = next(p for p in problems if p.setting == key)
     assert (found.severity, bool(found.mend)) == ("advice", True)
     assert key not in {p.setting for p in read_over(with_values(run, found.mend), family)}
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, "0-" + "9" * 5000, "٣-٤", "1e309", "nan", "-1", "1-2-3", ",", "0x3", "’"]
+)
+def test_odd_texts_get_one_problem_and_nothing_is_executed(text: str) -> None:
+    keys = ("train_double_block_indices", "in_dims")
+    for key in keys:
+        found = [p for p in sd_scripts_problems(a_run("flux1", **{key: text}), "flux1") if p.setting == key]
+        assert len(found) == 1
+    for key in ("block_dims", "up_lr_weight"):
+        found = [p for p in sd_scripts_problems(a_run("sdxl", **{key: text}), "sdxl") if p.setting == key]
+        assert len(found) <= 1

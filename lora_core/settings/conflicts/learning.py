@@ -252,10 +252,10 @@ OPTIMIZERS: Final = (
         when=lambda seen: (
             not seen["network_train_unet_only"] and any(rate < 0 for rate in seen["text_encoder_lr"] or ())
         ),
-        what="A rate cannot be below 0.",
+        what="At a rate below 0 the text part unlearns, and sd-scripts does not stop at it.",
         fix="Use 0 or more.",
         mend={"text_encoder_lr": None},
-        source=("", "Invalid learning rate"),
+        severity="advice",
     ),
     Conflict(
         name="fixed Adafactor with a limit of the step",

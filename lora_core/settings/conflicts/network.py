@@ -107,7 +107,7 @@ def _chosen(text: str, total: int) -> bool:
     if text in {"all", "none", ""}:
         return True
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        found = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?", part)
         if found is None:
             return False
         first, last = int(found[1]), int(found[2] or found[1])
