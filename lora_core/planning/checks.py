@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from lora_core import engines, machine
+from lora_core import machine
 from lora_core.errors import Problem, SettingsError
 from lora_core.planning.device import needs_a_card
 from lora_core.planning.images import RunImages, look_at_images
 from lora_core.planning.masks import masks_and_class_images
+from lora_core.planning.refused import as_told_of, family_for, idle_in, refused
 from lora_core.planning.steps import Plan, buckets_of, plan
 from lora_core.settings import (
+    FLOW_FAMILIES,
     SD_SCRIPTS,
     Advice,
     Placed,
@@ -39,17 +41,27 @@ _OF_TESTS: Final = ("validate_every_n_epochs", "validate_every_n_steps", "max_va
 
 
 def check(
-    run: RunConfig, engine: str, workspace: Workspace | None = None, *, images: RunImages | None = None
+    run: RunConfig,
+    engine: str,
+    workspace: Workspace | None = None,
+    *,
+    images: RunImages | None = None,
+    family: str | None = None,
 ) -> list[Problem]:
     """All problems of `run` at once, errors first. `images` spares a second look at the folders.
+
+    sd-scripts is answered for as well, whether it is here or not. For it the rules follow `family`; without
+    one they follow the base model, or what the settings tell.
 
     Raises:
         EngineError: there is no such engine.
     """
     found = look_at_images(run) if images is None else images
     amount = plan(run, found)
-    problems = [*engines.get(engine).check(run), *_buckets(run), *_folders(found), *_files(run)]
-    problems += [*masks_and_class_images(run, found), *_too_few(run, amount), *_resumed(run, amount)]
+    family = family or family_for(run, engine)
+    problems = [*refused(run, engine, family), *_buckets(run), *_folders(found), *_files(run)]
+    problems += [*masks_and_class_images(run, found), *_resumed(run, amount)]
+    problems += as_told_of(engine, _too_few(run, amount))
     if workspace is not None:
         problems += needs_a_card(run, workspace)
     advice: list[Problem] = []
@@ -57,7 +69,8 @@ def check(
         advice += look(run, found)
     told = {problem.setting for problem in [*problems, *advice]}  # by someone who knows more about it
     advice += [problem for problem in _far_from_usual(run) if problem.setting not in told]
-    advice += [*_about_plan(run, amount), *_second_rate(run, engine)]
+    advice += [*_about_plan(run, amount), *_second_rate(run, engine, family)]
+    advice += idle_in(run, engine, family, [*problems, *advice])
     if workspace is not None:
         advice += _about_machine(run, workspace)
     listed = list(dict.fromkeys([*problems, *advice]))
@@ -277,10 +290,11 @@ def _far_from_usual(run: RunConfig) -> Iterator[Problem]:
             yield _advice(key, what, "Keep it if you meant it.")
 
 
-def _second_rate(run: RunConfig, engine: str) -> Iterator[Problem]:
+def _second_rate(run: RunConfig, engine: str, family: str | None = None) -> Iterator[Problem]:
     """sd-scripts hands a LoRA of SDXL the first rate for both text parts (`train_network.py`, 48d368f)."""
     rates, network = run.network.text_encoder_lr or (), run.network
-    if engine == SD_SCRIPTS and len(set(rates)) > 1 and not network.network_train_unet_only:
+    one = engine == SD_SCRIPTS and family not in FLOW_FAMILIES
+    if one and len(set(rates)) > 1 and not network.network_train_unet_only:
         yield _advice(
             "text_encoder_lr",
             f"sd-scripts uses the first rate, {rates[0]:g}, for both text parts. The other does nothing.",

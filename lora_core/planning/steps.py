@@ -1,7 +1,8 @@
 """How many steps and epochs a run takes: counted bucket by bucket, as sd-scripts and our engine do.
 
 Covered: repeats, class images, buckets, held-out images, batches rounded up in each bucket, accumulation
-rounded up once an epoch. Not covered: several processes, time and memory.
+rounded up once an epoch, several processes that share an epoch (sd-scripts on several cards). Not covered:
+time and memory.
 """
 
 import math
@@ -64,8 +65,11 @@ def buckets_of(dataset: DatasetSettings) -> Buckets:
     )
 
 
-def plan(run: RunConfig, images: RunImages | None = None) -> Plan | None:
-    """The steps of `run`; None when there is no image to learn from or a bucket setting cannot be."""
+def plan(run: RunConfig, images: RunImages | None = None, *, processes: int = 1) -> Plan | None:
+    """The steps of `run`; None when there is no image to learn from or a bucket setting cannot be.
+
+    `processes` share the batches of an epoch; the app itself starts one.
+    """
     found = look_at_images(run) if images is None else images
     counts: list[BucketCount] = []
     held_out = left_out = 0
@@ -90,7 +94,7 @@ def plan(run: RunConfig, images: RunImages | None = None) -> Plan | None:
             BucketCount(number, size, entries[size], uses[size], math.ceil(uses[size] / dataset.batch_size))
             for size in sorted(entries)
         ]
-    return _summed(run, counts, held_out, left_out) if counts else None
+    return _summed(run, counts, held_out, left_out, processes) if counts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,9 @@ def split_sizes(sizes: list[Size], share: float, seed: int) -> tuple[list[Size],
     return shuffled[:learned], shuffled[learned:]
 
 
-def _summed(run: RunConfig, counts: list[BucketCount], held_out: int, left_out: int) -> Plan:
+def _summed(run: RunConfig, counts: list[BucketCount], held_out: int, left_out: int, processes: int) -> Plan:
     batches = sum(count.batches for count in counts)
-    per_epoch = math.ceil(batches / run.batch.gradient_accumulation_steps)
+    per_epoch = math.ceil(batches / processes / run.batch.gradient_accumulation_steps)
     epochs = run.schedule.max_train_epochs
     steps = epochs * per_epoch if epochs else run.schedule.max_train_steps
     return Plan(

@@ -19,7 +19,8 @@ from lora_core.errors import DatasetError
 from lora_core.jobs import Job
 from lora_core.models.hub import is_name
 from lora_core.runs.command import command_line
-from lora_core.settings import CONFIG_NAME, PROMPTS_NAME, SD_SCRIPTS, RunConfig
+from lora_core.settings import CONFIG_NAME, PROMPTS_NAME, RunConfig
+from lora_core.settings.conflicts import sd_scripts_problems
 from lora_core.workspace import Workspace, replacing, safe_name
 
 EXPORT: Final = "export"
@@ -132,7 +133,9 @@ def export_run_zip(
     plan.texts[CONFIG_NAME] = _for_family(plan.texts[CONFIG_NAME], family)
     plan.texts[CONFIG_NAME] += '\n# where it writes\noutput_dir = "output"\n'
     plan.notes += [
-        f"{p.setting}: {p.what} {p.fix}".removeprefix(": ") for p in settings.unsupported(run, SD_SCRIPTS)
+        f"{p.setting}: {p.what} {p.fix}".removeprefix(": ")
+        for p in sd_scripts_problems(run, family)
+        if p.severity == "error"
     ]
     plan.texts[README_NAME] = _readme(moved, plan, family)
     path.parent.mkdir(parents=True, exist_ok=True)

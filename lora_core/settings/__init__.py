@@ -7,6 +7,7 @@ the form of sd-scripts. Not covered: whether settings fit each other, the images
 
 from lora_core.settings._description import (
     BUILT_IN,
+    FLOW_FAMILIES,
     SD_SCRIPTS,
     Advice,
     Concern,
@@ -77,6 +78,7 @@ __all__ = [
     "CAME",
     "CONFIG_NAME",
     "DATASET_NAME",
+    "FLOW_FAMILIES",
     "PROMPTS_NAME",
     "SD_SCRIPTS",
     "SIZE_LIMIT",

@@ -6,14 +6,16 @@ should show; values that stand in a run and do nothing. Not covered: what comes 
 `choices.py`) and what an engine refuses (see `lora_core.planning`).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from lora_core.errors import Problem
 from lora_core.settings import _owners, known
 from lora_core.settings._description import Setting
 from lora_core.settings._owners import ANY_OTHER, LISTS, ValueOf, acts
+from lora_core.settings._rule import Look, Rule
+from lora_core.settings.ignored_by_sd_scripts import OF_SD_SCRIPTS
 from lora_core.settings.run import RunConfig, catalogue, placed_values, setting, value_in
 
 _COURSE_DETAILS: Final = (
@@ -28,29 +30,6 @@ _WITH_HALVES: Final = ("lora", "locon")
 """Methods of LyCORIS whose layers are a down and an up half, as LoRA+ needs them."""
 _COURSE: Final = ("lr_scheduler", "lr_scheduler_type", "lr_warmup_steps", *_COURSE_DETAILS)
 _OF_COURSES: Final = tuple(s.key for s in catalogue() if s.place == "lr_scheduler_args")
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The settings as they are now, for one engine and one family of base models."""
-
-    value_of: ValueOf
-    engine: str
-    family: str | None
-
-    def __getitem__(self, key: str) -> Any:
-        return self.value_of(key)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Settings that do nothing while `when` holds."""
-
-    keys: tuple[str, ...]
-    when: Callable[[Look], bool]
-    why: str
-    engines: tuple[str, ...] = field(default=())
-    """Engines that it is true of; all when empty."""
 
 
 def schedule_free(optimizer: Any) -> bool:
@@ -263,6 +242,7 @@ RULES: Final[tuple[Rule, ...]] = (
         lambda look: look["mixed_precision"] == "no",
         "All numbers are kept in full.",
     ),
+    *OF_SD_SCRIPTS,
 )
 """Settings that are taken and then ignored; for sd-scripts, those of section 8.2 of the product reference."""
 

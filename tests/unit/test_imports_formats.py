@@ -170,6 +170,23 @@ def test_onetrainer_maps_as_far_as_it_goes() -> None:
     assert (bare.values["network_alpha"], bare.values["lr_scheduler"]) == (1.0, "constant_with_warmup")
 
 
+def test_onetrainer_names_what_it_takes_together_and_what_stands_without_its_unit() -> None:
+    table = {
+        "training_method": "LORA",
+        "model_type": "STABLE_DIFFUSION_XL_10_BASE",
+        "unet": {"train": True, "learning_rate": None},
+        "text_encoder": {"train": False, "learning_rate": 1e-5},
+        "text_encoder_2": {"train": False, "learning_rate": None},
+        "sample_after": 1,
+        "save_every": 2,
+    }
+    found = read_recipe("p.json", json.dumps(table).encode())
+    assert found.values["network_train_unet_only"] is True
+    named = {line.name for part in PARTS for line in getattr(found, part)}
+    assert set(leaves(table)) - named == set()
+    assert reasons(found, "not_understood") == {"sample_after": "Here it is done after epochs or steps."}
+
+
 def test_the_notes_in_a_lora_say_how_it_was_trained() -> None:
     found = read_metadata("zog.safetensors", loaded("lora_metadata.json"))
     assert (found.family, found.values["max_train_epochs"]) == ("sdxl", 10)

@@ -28,6 +28,7 @@ from lora_core.settings import (
     checked,
     setting,
 )
+from lora_core.settings.conflicts import sd_scripts_problems
 from lora_core.settings.presets import (
     BASES,
     EVIDENCE,
@@ -137,6 +138,15 @@ def test_each_value_fits_its_setting_and_says_who_set_it_and_why(preset: str) ->
         assert checked(setting(key), value).value == value
         assert found.why[key].endswith("."), f"{key}: {found.why[key]!r}"
         assert layers[found.set_by[key]].values[key] == value
+
+
+@pytest.mark.parametrize("preset", all_ids())
+def test_each_recipe_has_no_conflict_in_sd_scripts_either(preset: str, runs: Mapping[str, RunConfig]) -> None:
+    for memory in (None, *memory_tiers()):
+        for captions in ("tags", "sentences"):
+            run = run_for(runs, preset, memory_gb=memory, captions=captions, images=IMAGES)
+            family = BASES[preset.partition(".")[0]].family
+            assert sd_scripts_problems(run, family) == [], f"{memory} GB, {captions}"
 
 
 def test_later_layers_win() -> None:

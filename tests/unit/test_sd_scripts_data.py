@@ -63,7 +63,7 @@ def as_sd_scripts_reads(table: DatasetSettings) -> dict[str, tuple[int, str, boo
         **{module.__name__: module for module in (glob, json, os, random)},
     )
     subset_class = piece("DreamBoothSubset", BaseSubset=piece("BaseSubset"))
-    left_out = {"other", "conditioning_data_dir", "image_dir"}
+    left_out = {"other", "conditioning_data_dir", "image_dir", "cache_info"}
     subsets = [
         subset_class(
             image_dir=str(subset.image_dir),

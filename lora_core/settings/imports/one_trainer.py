@@ -250,10 +250,12 @@ def _take_parts(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
     texts = ("text_encoder", "text_encoder_2") if gathering.family == "sdxl" else ("text_encoder",)
     trained = [part for part in texts if flat.get(f"{part}.train") is not False]
     image = flat.get("unet.train") is not False
-    if any(f"{part}.train" in flat for part in (*texts, "unet")):
-        source = next(f"{part}.train" for part in (*texts, "unet") if f"{part}.train" in flat)
+    switches = (f"{part}.train" for part in (*texts, "unet"))
+    source_of_parts = next((key for key in switches if key in flat), None)
+    if source_of_parts is not None:
         reason = "The text part is not trained." if not trained else "The text part is trained."
-        gathering.take(source, "network_train_unet_only", not trained, was=flat[source], reason=reason)
+        was = flat[source_of_parts]
+        gathering.take(source_of_parts, "network_train_unet_only", not trained, was=was, reason=reason)
         if not image:
             gathering.take(
                 "unet.train",
@@ -272,15 +274,18 @@ def _take_parts(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
             rates,
             reason="sd-scripts calls it text_encoder_lr.",
         )
-    if flat.get("unet.learning_rate") is not None:
-        gathering.take(
-            "unet.learning_rate", "unet_lr", flat["unet.learning_rate"], reason="sd-scripts calls it unet_lr."
-        )
+    if (rate := flat.get("unet.learning_rate")) is not None:
+        gathering.take("unet.learning_rate", "unet_lr", rate, reason="sd-scripts calls it unet_lr.")
+    elif "unet.learning_rate" in flat:
+        gathering.ignore("unet.learning_rate", None, _OFF)
     done = {
         f"{part}.{key}"
         for part in ("unet", "text_encoder", "text_encoder_2")
         for key in ("train", "learning_rate")
     }
+    told = {source_of_parts, f"{trained[0]}.learning_rate" if rates else None}
+    told |= {None if image else "unet.train", "unet.learning_rate"}
+    _rest_of_parts(gathering, flat, done - told)
     skip = flat.get("text_encoder_layer_skip")
     if isinstance(skip, int) and skip and not isinstance(skip, bool):
         gathering.take(
@@ -292,6 +297,12 @@ def _take_parts(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
         )
         done.add("text_encoder_layer_skip")
     return done
+
+
+def _rest_of_parts(gathering: Gathering, flat: Mapping[str, Any], keys: set[str]) -> None:
+    for key in sorted(keys & flat.keys()):
+        why = _OFF if flat[key] is None else "It is part of what was taken for the other parts."
+        gathering.ignore(key, flat[key], why)
 
 
 def _take_loss(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
@@ -334,13 +345,14 @@ def _take_loss(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
 
 def _take_times(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
     """What is done every so many epochs, steps or minutes, and the range of noise."""
-    for key, start in (
-        ("save_every", "save_every"),
-        ("sample_after", "sample_every"),
-        ("validate_after", "validate_every"),
+    for key, start, begins in (
+        ("save_every", "save_every", "NEVER"),
+        ("sample_after", "sample_every", "MINUTE"),
+        ("validate_after", "validate_every", "EPOCH"),
     ):
-        unit, value = str(flat.get(f"{key}_unit", "")), flat.get(key)
-        if key not in flat or not unit:
+        # A file without the unit means OneTrainer's own.
+        unit, value = str(flat.get(f"{key}_unit") or begins), flat.get(key)
+        if key not in flat:
             continue
         if unit in {"EPOCH", "STEP"} and (key != "validate_after" or flat.get("validation")):
             ours = f"{start}_n_{unit.lower()}s"
