@@ -10,7 +10,7 @@ from lora_core.workspace import Workspace
 from ui import layout
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 30.0
+LIMIT_S = 240.0
 
 
 @pytest.fixture

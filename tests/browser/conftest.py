@@ -18,7 +18,7 @@ AXE_TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best
 ENVIRONMENT: Final = Environment(Path(sys.prefix))
 TALL: Final = 6000  # axe checks contrast and target size only for what is inside the window
 
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def _missing(message: str) -> NoReturn:
@@ -75,7 +75,7 @@ def _end_jobs(root: Path) -> None:
     for job in jobs.jobs(workspace):
         if not jobs.status(workspace, job.id).ended:
             jobs.stop(workspace, job.id, force=True)
-            jobs.wait(workspace, job.id, 60)
+            jobs.wait(workspace, job.id, 120)
 
 
 @pytest.fixture(scope="session")

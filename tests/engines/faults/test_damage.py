@@ -59,7 +59,7 @@ def goes_on(ws: Workspace, job: jobs.Job) -> None:
 
 def stops_with_all_saved(ws: Workspace, job: jobs.Job) -> None:
     jobs.stop(ws, job.id)
-    status = jobs.wait(ws, job.id, 60)
+    status = jobs.wait(ws, job.id, 120)
     assert status.state == "stopped"
     assert jobs.states(ws, job.id)[0].step == look.last_step(job.folder) == status.step
 
@@ -93,7 +93,7 @@ def test_all_files_of_its_state_at_once(ws: Workspace, walking: jobs.Job) -> Non
 
 def test_a_request_of_rubbish_is_still_a_request(ws: Workspace, walking: jobs.Job) -> None:
     (walking.folder / "requests" / "stop.json").write_bytes(os.urandom(64))
-    status = jobs.wait(ws, walking.id, 60)
+    status = jobs.wait(ws, walking.id, 120)
     assert status.state == "stopped"
     assert jobs.states(ws, walking.id)[0].step == status.step
 
