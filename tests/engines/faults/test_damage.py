@@ -12,6 +12,7 @@ import psutil
 import pytest
 from app_server import ROOT, AppServer
 from kill_rig import TRUE_WITHIN_S, kill, processes_of, until
+from promised import within_s
 from streamlit.testing.v1 import AppTest
 
 from lora_core import jobs
@@ -51,7 +52,7 @@ def walking(ws: Workspace) -> jobs.Job:
 
 def goes_on(ws: Workspace, job: jobs.Job) -> None:
     """It is told as running, and it is: its steps go on."""
-    until(lambda: jobs.status(ws, job.id).state == "running", TRUE_WITHIN_S)
+    until(lambda: jobs.status(ws, job.id).state == "running", within_s(TRUE_WITHIN_S))
     before = look.last_step(job.folder)
     until(lambda: look.last_step(job.folder) > before)
     assert jobs.status(ws, job.id).state == "running"
