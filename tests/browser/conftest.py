@@ -95,10 +95,11 @@ def visit(chromium: Browser) -> Iterator["Callable[..., Page]"]:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
+        # The cookie that the server gave for its link: signing in anew would draw Home before each page.
+        name, _, value = server.cookie.partition("=")
+        context.add_cookies([{"name": name, "value": value, "url": server.url}])
         page = context.new_page()
-        page.goto(f"{server.url}/?token={server.token}")
-        if path != "/":
-            page.goto(f"{server.url}{path}")
+        page.goto(f"{server.url}{path}")
         drawn(page)
         return page
 
