@@ -181,9 +181,10 @@ def _pytest(command: Sequence[str], environ: Mapping[str, str], folder: str = ""
     ) as process:  # leaving waits for it: with Ctrl-C as well, pytest prints what it has
         for line in process.stdout or ():
             plain = COLOURS.sub("", line).strip()
-            telling = telling or REPORT.fullmatch(plain) is not None
+            if REPORT.fullmatch(plain):
+                telling = True
             if folder and telling:
-                held.append(line)
+                held.append(line if held else f"\n{folder}:\n{line}")
             else:
                 _print(lead + line)
             if CLOSING.fullmatch(plain):
