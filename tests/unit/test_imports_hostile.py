@@ -16,7 +16,7 @@ from lora_core.settings.imports import brief, is_secret, read_metadata, read_rec
 MODEL = 'pretrained_model_name_or_path = "/models/base"\n'
 IMAGES = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/images"\n'
 SOON_S: Final = 8.0
-"""Processor time of this process alone, so that other work on the machine does not count. Each takes under two."""
+"""Processor time of this process, so that other work on the machine does not count. Each takes under two."""
 
 
 def lora(**notes: str) -> bytes:
