@@ -1,7 +1,8 @@
 """`python3 start.py test`: every check and every test, and one summary.
 
-Covered: ruff format, ruff, mypy, import-linter and pytest, each to its end even when one before it found
-something; the time of each; pytest's own closing line as the last line, because CI reads it.
+Covered: ruff format, ruff, mypy, import-linter and pytest, each to its end even when another found something;
+two of them at a time, and pytest as one process for each folder of tests; the time of each; pytest's closing
+line, summed over its processes, as the last line, because CI reads it.
 
 Not covered: the settings of these tools (pyproject.toml).
 """
@@ -10,9 +11,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from launcher.browser import find_axe, find_browser, in_ci, missing_browser
@@ -23,6 +28,16 @@ from launcher.words import ROOT, duration, say
 
 COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 CLOSING: Final = re.compile(r"(?:=+ )?(?:\d+ \w+.*|no tests ran) in [\d.]+s(?: \([\d:]+\))?(?: =+)?")
+COUNTED: Final = re.compile(r"(\d+) (\w+)")
+WORDS: Final = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
+"""What pytest counts, in its own order."""
+REPORT: Final = re.compile(r"=+ (?:FAILURES|ERRORS|warnings summary.*|short test summary info) =+")
+"""Where pytest stops to show how far it is and begins to tell what it found."""
+FINDING: Final = re.compile(r"(?:FAILED|ERROR) \S+\.py\b.*")
+LONGEST_FIRST: Final = ("browser", "engines", "unit", "app")
+AT_ONCE: Final = 2 if (os.cpu_count() or 1) > 1 else 1
+"""More than two would wait for each other's processor cores on the machines that this runs on."""
+TELLING: Final = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +47,10 @@ class Outcome:
     name: str
     ok: bool
     seconds: float
+    closing: str = ""
+    """The last line of a pytest."""
+    findings: tuple[str, ...] = ()
+    """One line for each test that failed."""
 
 
 CHECKS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
@@ -47,16 +66,61 @@ def run_tests(asked: CheckOptions) -> int:
     """Run everything; returns 0 only when all of it is as it should be."""
     env = prepare(asked.env, tests=True)
     environ, outcomes = _prepare_browser(env, asked)
-    for name, command in CHECKS:
-        outcomes.append(_check(name, [str(env.python), *command], environ))
-    say("\npytest")
-    outcome, closing = _pytest([str(env.python), "-m", "pytest", *asked.pytest], environ)
-    outcomes.append(outcome)
+    started_s, python = time.monotonic(), str(env.python)
+    steps: list[Callable[[], Outcome]] = [
+        partial(_check, name, [python, *command], environ) for name, command in CHECKS
+    ]
+    # What a person asks pytest for is one run of it: `-x` ends it, and `--lf` has one list.
+    groups = {"": asked.pytest} if asked.pytest else {name: (f"tests/{name}",) for name in _folders()}
+    for name, arguments in groups.items():
+        steps.append(partial(_pytest, [python, "-m", "pytest", *arguments], environ, name))
+    outcomes += _side_by_side(steps)
     say()
+    for finding in (line for outcome in outcomes for line in outcome.findings):
+        say(finding)
     for outcome in outcomes:
         say(f"{outcome.name:<15} {'ok' if outcome.ok else 'FAILED':<7} {duration(outcome.seconds)}")
-    say(closing)
+    closings = [outcome.closing for outcome in outcomes if outcome.closing]
+    say(closings[0] if len(closings) == 1 else _summed(closings, time.monotonic() - started_s))
     return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def _folders() -> list[str]:
+    """The folders of tests, the one that takes longest first, so that no core waits long at the end."""
+    found = {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")}
+    return sorted(
+        found, key=lambda name: (name not in LONGEST_FIRST, (*LONGEST_FIRST, name).index(name), name)
+    )
+
+
+def _side_by_side(steps: Iterable[Callable[[], Outcome]]) -> list[Outcome]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        started = [pool.submit(step) for step in steps]
+        try:
+            return [step.result() for step in started]
+        finally:  # with Ctrl-C: what has not begun does not begin
+            for step in started:
+                step.cancel()
+
+
+def _summed(closings: Iterable[str], seconds: float) -> str:
+    """The closing lines of several pytests as the one that a single pytest would have written."""
+    counts: Counter[str] = Counter()
+    for closing in closings:
+        plain = COLOURS.sub("", closing)
+        if not CLOSING.fullmatch(plain):
+            return closing
+        for number, word in COUNTED.findall(plain.partition(" in ")[0]):
+            counts[word if word in WORDS else word.removesuffix("s")] += int(number)
+    words = [
+        f"{counts[word]} {word}{'s' if word in ('warning', 'error') and counts[word] > 1 else ''}"
+        for word in WORDS
+        if counts[word]
+    ]
+    whole = int(seconds)
+    clock = f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    text = f" {', '.join(words) or 'no tests ran'} in {seconds:.2f}s{f' ({clock})' if whole >= 60 else ''} "
+    return text.center(max(80, len(text) + 2), "=")
 
 
 def _prepare_browser(env: Environment, asked: CheckOptions) -> tuple[dict[str, str], list[Outcome]]:
@@ -95,16 +159,16 @@ def _check(name: str, command: Sequence[str], environ: Mapping[str, str]) -> Out
         check=False,
     )
     outcome = Outcome(name=name, ok=done.returncode == 0, seconds=time.monotonic() - started_s)
-    say(f"{name}: {'ok' if outcome.ok else 'FAILED'} ({duration(outcome.seconds)})")
-    if not outcome.ok:
-        say(done.stdout.rstrip())
+    told = "" if outcome.ok else f"{done.stdout.rstrip()}\n"
+    _print(f"{name}: {'ok' if outcome.ok else 'FAILED'} ({duration(outcome.seconds)})\n{told}")
     return outcome
 
 
-def _pytest(command: Sequence[str], environ: Mapping[str, str]) -> tuple[Outcome, str]:
-    """Run pytest with its output as it comes; returns its closing line as well."""
-    started_s, closing = time.monotonic(), "pytest ended without its closing line"
+def _pytest(command: Sequence[str], environ: Mapping[str, str], folder: str = "") -> Outcome:
+    """Run pytest with its output as it comes; one of several tells its findings in one piece at its end."""
+    started_s, closing, findings = time.monotonic(), "pytest ended without its closing line", []
     colour = ["--color=yes"] if sys.stdout.isatty() else []
+    lead, held, telling = f"{folder}: " if folder else "", [], False
     with subprocess.Popen(
         [*command, *colour],
         cwd=ROOT,
@@ -116,7 +180,27 @@ def _pytest(command: Sequence[str], environ: Mapping[str, str]) -> tuple[Outcome
         stderr=subprocess.STDOUT,
     ) as process:  # leaving waits for it: with Ctrl-C as well, pytest prints what it has
         for line in process.stdout or ():
-            print(line, end="", flush=True)
-            if CLOSING.fullmatch(COLOURS.sub("", line).strip()):
+            plain = COLOURS.sub("", line).strip()
+            if REPORT.fullmatch(plain):
+                telling = True
+            if folder and telling:
+                held.append(line if held else f"\n{folder}:\n{line}")
+            else:
+                _print(lead + line)
+            if CLOSING.fullmatch(plain):
                 closing = line.rstrip()
-    return Outcome(name="pytest", ok=process.returncode == 0, seconds=time.monotonic() - started_s), closing
+            elif telling and FINDING.fullmatch(plain):
+                findings.append(plain)
+    _print("".join(held))
+    return Outcome(
+        name=f"pytest {folder}".rstrip(),
+        ok=process.returncode == 0,
+        seconds=time.monotonic() - started_s,
+        closing=closing,
+        findings=tuple(findings) if folder else (),
+    )
+
+
+def _print(text: str) -> None:
+    with TELLING:
+        print(text, end="", flush=True)

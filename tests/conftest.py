@@ -14,6 +14,8 @@ import pytest
 
 # Before any library reads them: nothing is fetched from a hub, and nothing is reported to one.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+# One thread for the arithmetic of each process: several test processes share the machine's cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A token or a port from the developer's own shell must not decide what a test sees.
 for _name in (
     "LORA_TOKEN",

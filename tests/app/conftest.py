@@ -1,23 +1,37 @@
 """Pages driven by Streamlit's AppTest, each test on a workspace of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lora_core.jobs import spawn
 from lora_core.workspace import Workspace
 from ui import layout
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 30.0
+LIMIT_S = 240.0
 
 
 @pytest.fixture
-def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A fresh workspace, which the pages open."""
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A fresh workspace, which the pages open; nothing of it runs afterwards."""
     monkeypatch.setenv("LORA_WORKSPACE", str(tmp_path / "workspace"))
-    return Workspace.open()
+    workspace = Workspace.open()
+    yield workspace
+    if spawn.runner_lock(workspace).parent.exists():
+        _end_processes(workspace.root)
+
+
+def _end_processes(root: Path) -> None:
+    """A training that a page has begun would go on beside the tests that follow."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(root) in part for part in process.info["cmdline"] or ()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @pytest.fixture

@@ -140,6 +140,6 @@ def test_every_icon_of_the_list_can_be_drawn() -> None:
         for name, icon in icons.ALL.items():
             st.button(f"Show {name}", icon=icon)
 
-    app = AppTest.from_function(script).run()
+    app = AppTest.from_function(script, default_timeout=240).run()
     assert not app.exception
     assert len(app.button) > 10

@@ -31,7 +31,7 @@ def test_a_mistake_of_ours_is_told_calmly_with_its_details_in_a_closed_box() -> 
         except ZeroDivisionError as error:
             feedback.unexpected(error)
 
-    app = AppTest.from_function(script).run()
+    app = AppTest.from_function(script, default_timeout=240).run()
     assert not app.exception
     (told,) = app.error
     assert "Your files and your training are as they were." in told.value
@@ -49,7 +49,7 @@ def test_names_in_messages_and_problems_are_shown_as_they_are() -> None:
         feedback.care("", title="a_b_c", lines=["[one](x)", "# two"])
         feedback.problem_list([Problem(setting="", what="There is no folder my_cat_v2.", fix="Make it.")])
 
-    app = AppTest.from_function(script).run()
+    app = AppTest.from_function(script, default_timeout=240).run()
     assert app.error[0].value == r"!\[x\](http\://a.example/p.png) \*Rename\* it."
     assert app.warning[0].value == "- \\[one\\](x)\n- \\# two"
     assert app.warning[1].value == r"- There is no folder my\_cat\_v2. Make it."

@@ -2,7 +2,7 @@
 
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -308,9 +308,16 @@ def test_make_it_fit_shows_its_changes_and_applies_them_at_once(
     assert kept(ws).value("batch_size") == 1
 
 
-def test_two_steps_are_tried_as_a_job(ws: Workspace, step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_runner(ws: Workspace) -> Iterator[None]:
+    """What is started stays in the queue: a page that shows the queue would start a runner for it."""
+    with made.no_runner(ws):
+        yield
+
+
+@pytest.mark.usefixtures("no_runner")
+def test_two_steps_are_tried_as_a_job(ws: Workspace, step: Step) -> None:
     ready(ws)
-    monkeypatch.setattr("lora_core.jobs.control.ensure_runner", lambda _ws: None)
     app = step(guide_steps.REVIEW)
     app.button(key="guide_smoke").click().run()
     (job,) = jobs.jobs(ws, kind="smoke")
@@ -319,11 +326,9 @@ def test_two_steps_are_tried_as_a_job(ws: Workspace, step: Step, monkeypatch: py
     assert "guide_smoke" not in [b.key for b in app.button]
 
 
-def test_start_starts_the_run_and_shows_it(
-    ws: Workspace, step: Step, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_runner")
+def test_start_starts_the_run_and_shows_it(ws: Workspace, step: Step) -> None:
     ready(ws)
-    monkeypatch.setattr("lora_core.jobs.control.ensure_runner", lambda _ws: None)
     app = step(guide_steps.REVIEW)
     app.button(key="start").click().run()
     (job,) = jobs.jobs(ws, kind="train")
@@ -438,10 +443,8 @@ def test_presets_are_kept_used_renamed_taken_away_and_brought_back(ws: Workspace
 # --- again and longer -----------------------------------------------------------------------------
 
 
-def test_the_settings_of_a_run_come_back_into_the_form(
-    ws: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lora_core.jobs.control.ensure_runner", lambda _ws: None)
+@pytest.mark.usefixtures("no_runner")
+def test_the_settings_of_a_run_come_back_into_the_form(ws: Workspace, open_page: Open) -> None:
     opened = ready(ws)
     job = runs.start_run(ws, project.run_of(opened), project=NAME)
     jobs.stop(ws, job.id)

@@ -12,7 +12,7 @@ def test_nothing_in_a_prompt_or_a_name_becomes_html() -> None:
         nasty = '"><script>alert(1)</script><img src=x onerror="alert(2)">'
         pictures.row([pictures.Picture(address=f"/samples/a/{nasty}", alt=nasty, caption=nasty)])
 
-    (drawn,) = AppTest.from_function(script).run().get("html")
+    (drawn,) = AppTest.from_function(script, default_timeout=240).run().get("html")
     body = drawn.proto.body
     assert "<script" not in body
     assert body.count("<img") == 1

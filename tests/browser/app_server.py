@@ -17,7 +17,7 @@ import psutil
 from playwright.sync_api import Page, expect
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-UP_WITHIN_S: Final = 60.0
+UP_WITHIN_S: Final = 240.0
 PATIENCE_MS: Final = 120_000  # a page takes a second; on a machine with ten times too much to do, this
 
 Theme = Literal["light", "dark"]
@@ -65,12 +65,12 @@ class AppServer:
 
     def _answers(self) -> bool:
         try:
-            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as line:
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as line:
                 line.request("GET", f"/?token={self.token}")
                 answer = line.getresponse()
                 answer.read()
                 self.cookie = (answer.getheader("Set-Cookie") or "").partition(";")[0]
-            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as line:
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as line:
                 line.request("GET", "/_stcore/health", headers={"Cookie": self.cookie})
                 return line.getresponse().status == 200
         except (OSError, http.client.HTTPException):
@@ -80,14 +80,14 @@ class AppServer:
         """SIGKILL: the app gets no chance to tidy up."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> None:
         """End it as a service manager would."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(15)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
 

@@ -18,7 +18,7 @@ AXE_TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best
 ENVIRONMENT: Final = Environment(Path(sys.prefix))
 TALL: Final = 6000  # axe checks contrast and target size only for what is inside the window
 
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def _missing(message: str) -> NoReturn:
@@ -75,7 +75,7 @@ def _end_jobs(root: Path) -> None:
     for job in jobs.jobs(workspace):
         if not jobs.status(workspace, job.id).ended:
             jobs.stop(workspace, job.id, force=True)
-            jobs.wait(workspace, job.id, 60)
+            jobs.wait(workspace, job.id, 120)
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +95,11 @@ def visit(chromium: Browser) -> Iterator["Callable[..., Page]"]:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
+        # The cookie that the server gave for its link: signing in anew would draw Home before each page.
+        name, _, value = server.cookie.partition("=")
+        context.add_cookies([{"name": name, "value": value, "url": server.url}])
         page = context.new_page()
-        page.goto(f"{server.url}/?token={server.token}")
-        if path != "/":
-            page.goto(f"{server.url}{path}")
+        page.goto(f"{server.url}{path}")
         drawn(page)
         return page
 

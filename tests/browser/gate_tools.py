@@ -106,7 +106,7 @@ def served(script: Path, log: Path, environ: Mapping[str, str], *arguments: str)
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -115,7 +115,7 @@ def served(script: Path, log: Path, environ: Mapping[str, str], *arguments: str)
 def listens(port: int) -> bool:
     """Is the server up, so that it answers and does not merely hold the port?"""
     try:
-        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/", timeout=5):
+        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/", timeout=60):
             return True
     except OSError as error:
         return getattr(error, "code", None) in {401, 403}  # the gate's own answers

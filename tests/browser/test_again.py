@@ -16,8 +16,8 @@ from ui import project
 
 Visit = Callable[..., Page]
 STEPS = 4
-PER_EPOCH = 66
-"""Steps of the demo in one epoch: 16 pictures nine times and 120 once, four at a time."""
+PER_EPOCH = 8
+"""Steps in one epoch: the 16 pictures of the demo's concept twice, four at a time."""
 WAIT_S = LOADING_MS / 1000
 
 
@@ -29,6 +29,10 @@ def server(start_app: Callable[[], AppServer]) -> AppServer:
     made.machine(ws)
     values = {"max_train_steps": STEPS, "save_state_on_train_end": True, "sample_every_n_steps": None}
     run = settings.with_values(demo.create_demo(ws), {**values, "sample_at_first": False})
+    (dataset,) = run.dataset.datasets
+    few = (dataset.subsets[0].model_copy(update={"num_repeats": 2}),)
+    short = run.dataset.model_copy(update={"datasets": (dataset.model_copy(update={"subsets": few}),)})
+    run = run.model_copy(update={"dataset": short})
     project.save(ws, project.of_run("Short", run))
     return started
 

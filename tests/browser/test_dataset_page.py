@@ -1,6 +1,6 @@
 """The Dataset page as a user meets it: import, edit in the table, come back tomorrow, undo."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -25,16 +25,6 @@ class AppServer(Protocol):
 
 Visit = Callable[..., Page]
 Axe = Callable[[Page], list[str]]
-
-
-PATIENT_MS = 60_000  # a machine that trains in another test draws slowly
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patience() -> Iterator[None]:
-    expect.set_options(timeout=PATIENT_MS)
-    yield
-    expect.set_options(timeout=5_000)  # Playwright's own
 
 
 @pytest.fixture(scope="module")

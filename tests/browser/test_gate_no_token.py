@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 pytestmark = pytest.mark.browser
 
 PATIENT_MS = 120_000  # a machine that trains in the next test draws slowly
+PATIENT_S = PATIENT_MS / 1000
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +42,23 @@ def test_a_browser_on_this_computer_needs_no_sign_in(server: Server, chromium: B
 def test_a_tunnel_gets_nothing(server: Server, host: str) -> None:
     tunnel = Tunnel(server.port, Way(host, "http"), None)  # type: ignore[arg-type]  # one of the two it takes
     for path in ("/", "/_stcore/health", "/thumbs/a.svg"):
-        answer = httpx.get(f"{tunnel.url}{path}", headers={"Accept": "text/html"}, trust_env=False)
+        answer = httpx.get(
+            f"{tunnel.url}{path}", headers={"Accept": "text/html"}, trust_env=False, timeout=PATIENT_S
+        )
         assert answer.status_code == 403
         assert "through a proxy or a tunnel" in answer.text
     with pytest.raises(InvalidStatus):
-        connect(f"ws://{tunnel.netloc}/_stcore/stream", proxy=None)
+        connect(f"ws://{tunnel.netloc}/_stcore/stream", proxy=None, open_timeout=PATIENT_S)
     tunnel.close()
 
 
 def test_a_name_that_was_made_to_lead_here_gets_nothing(server: Server) -> None:
     headers = {"Host": f"rebound.example:{server.port}", "Origin": f"http://rebound.example:{server.port}"}
-    assert httpx.get(server.url, headers=headers, trust_env=False).status_code == 403
+    assert httpx.get(server.url, headers=headers, trust_env=False, timeout=PATIENT_S).status_code == 403
     address = f"ws://127.0.0.1:{server.port}/_stcore/stream"
     with pytest.raises(InvalidStatus):
-        connect(address, origin="http://localhost:9999", proxy=None)  # type: ignore[arg-type]  # a plain text will do
-    with connect(address, proxy=None):
+        connect(address, origin="http://localhost:9999", proxy=None, open_timeout=PATIENT_S)  # type: ignore[arg-type]  # a plain text will do
+    with connect(address, proxy=None, open_timeout=PATIENT_S):
         pass
 
 

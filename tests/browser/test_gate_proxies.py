@@ -180,7 +180,7 @@ def test_a_page_of_another_port_cannot_use_the_browser_s_cookie(
 
 
 def test_shared_caches_are_told_to_keep_nothing(server: Server) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENT_MS / 1000) as client:
         client.get(f"/?token={TOKEN}")
         for path in ("/", "/thumbs/a.svg", "/app/static/b.svg", "/favicon.png"):
             answer = client.get(path)
@@ -190,7 +190,7 @@ def test_shared_caches_are_told_to_keep_nothing(server: Server) -> None:
 
 
 def test_the_gate_never_answers_with_an_error_of_its_own(server: Server) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENT_MS / 1000) as client:
         odd = [
             client.get("/", headers={"Cookie": "=; ;;\x01; a=b; lora_access_=" + "x" * 8000}),
             client.get("/?" + "a=%ff&" * 5000),

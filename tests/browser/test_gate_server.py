@@ -58,7 +58,7 @@ class Plain:
         return self.link.partition("token=")[2]
 
     def signed_in(self) -> str:
-        answer = httpx.get(self.link, trust_env=False, timeout=30)
+        answer = httpx.get(self.link, trust_env=False, timeout=PATIENT_MS / 1000)
         return answer.headers["set-cookie"].partition(";")[0]
 
 
@@ -86,7 +86,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 def _opens(address: str, headers: dict[str, str]) -> bool:
     try:
-        with connect(address, additional_headers=headers, proxy=None):
+        with connect(address, additional_headers=headers, proxy=None, open_timeout=PATIENT_MS / 1000):
             return True
     except InvalidStatus:
         return False
@@ -151,7 +151,7 @@ def test_the_link_is_printed_and_printed_again(plain: Plain) -> None:
 
 
 def test_nothing_of_the_app_is_shown_without_the_token(plain: Plain) -> None:
-    with httpx.Client(base_url=plain.server.url, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=plain.server.url, trust_env=False, timeout=PATIENT_MS / 1000) as client:
         for path in (
             "/",
             "/_stcore/health",
@@ -173,6 +173,7 @@ def test_axe_finds_nothing_on_the_sign_in_page(
     context = chromium.new_context(
         color_scheme=theme, bypass_csp=True
     )  # axe is a script; the page allows none
+    context.set_default_timeout(PATIENT_MS)
     page = context.new_page()
     page.goto(f"{plain.server.url}/Dataset")
     for _ in range(2):  # the page as it is, and after a wrong token

@@ -129,6 +129,8 @@ def test_one_gets_through_the_steps_to_a_started_training_by_keyboard_alone(
     assert job.name == "Blip"
     assert len(runs.prompts_of(job)) == 4  # the way back and forth lost nothing
     expect(page.get_by_role("button", name=run_actions.STOP)).to_be_visible()
+    jobs.stop(Workspace(server.workspace), job.id, force=True)  # or it trains beside the tests that follow
+    assert jobs.wait(Workspace(server.workspace), job.id, 120).ended
 
 
 def open_box(page: Page, title: str) -> None:

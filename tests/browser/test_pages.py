@@ -6,7 +6,7 @@ from pathlib import Path
 
 import made_runs as made
 import pytest
-from app_server import AppServer, Theme, drawn, sideways
+from app_server import PATIENCE_MS, AppServer, Theme, drawn, sideways
 from playwright.sync_api import Browser, Page, expect
 
 from lora_core.workspace import Workspace
@@ -221,6 +221,7 @@ def test_a_fresh_server_asked_for_one_page_draws_its_frame_too(
 ) -> None:
     server = start_app()
     context = chromium.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(f"{server.url}/Utilities?token={server.token}")  # no script has run on this server yet
     drawn(page)

@@ -1,11 +1,8 @@
 """Fixtures of the trainers' tests."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the machine's cores
 
 import pytest
 from trainer_rig import Ears, Rig, Trained, write_base_model

@@ -6,18 +6,14 @@ from typing import Any
 import pytest
 
 from lora_core.demo import BASE_DIR, TRIGGER
+from lora_core.demo import measure as demo_measure
 from lora_core.demo.measure import generate, measure
 from lora_core.demo.shapes import BACKGROUNDS, COLOURS, SHAPES, Scene
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> Any:
-    import torch
-
     from lora_core.demo.parts import load_base
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
 
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("loading the base reached for the network")
@@ -25,7 +21,6 @@ def pipeline() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refused)
         yield load_base(BASE_DIR)
-    torch.set_num_threads(before)
 
 
 def wishes(shapes: tuple[str, ...], count: int) -> list[Scene]:
@@ -48,7 +43,8 @@ def test_the_base_draws_the_asked_shape_in_the_asked_colour_and_never_the_concep
     assert figures.concept_shown == 0, figures
 
 
-def test_the_same_wish_is_drawn_the_same_twice(pipeline: Any) -> None:
+def test_the_same_wish_is_drawn_the_same_twice(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_measure, "STEPS", 5)
     asked = wishes(SHAPES, 1)
     first, second = generate(pipeline, asked), generate(pipeline, asked)
     assert first[0].tobytes() == second[0].tobytes()

@@ -12,6 +12,7 @@ from pathlib import Path
 import job_rig
 import psutil
 import pytest
+from promised import within_s
 
 from lora_core import jobs
 from lora_core.jobs import liveness, look, platform, runner, spawn
@@ -21,7 +22,7 @@ from lora_core.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes the POSIX way")
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 TRUE_WITHIN_S = 5.0
 """What we promise: states are true within this time of the next look."""
 
@@ -265,7 +266,7 @@ def test_a_stop_before_the_first_step_ends_the_job_without_importing_its_work(ws
     write_status(job.folder, move(record, "starting", updated=time.time()))
     requests.ask(job.folder, "stop", grace_s=20)
     done = subprocess.run(
-        [*spawn.WORKER_COMMAND, str(job.folder)], capture_output=True, timeout=30, check=False
+        [*spawn.WORKER_COMMAND, str(job.folder)], capture_output=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0
     assert state_of(ws, job) == "stopped"
@@ -312,8 +313,8 @@ def test_a_killed_job_is_told_with_its_cause(ws: Workspace, with_runner: bool) -
     kill(pid)
     killed_at = time.monotonic()
     assert state_of(ws, job) in {"lost", "failed"}  # at the very next look
-    status = jobs.wait(ws, job.id, TRUE_WITHIN_S)
-    assert (took_s := time.monotonic() - killed_at) < TRUE_WITHIN_S, f"took {took_s:.1f} s"
+    status = jobs.wait(ws, job.id, PATIENCE_S)
+    assert (took_s := time.monotonic() - killed_at) < within_s(TRUE_WITHIN_S), f"took {took_s:.1f} s"
     assert status.end is not None
     assert f"go on from step {jobs.states(ws, job.id)[0].step}" in status.end.fix
     if with_runner:
@@ -376,8 +377,8 @@ def test_a_child_that_a_killed_job_leaves_neither_keeps_it_alive_nor_stays(ws: W
     child = int((job.folder / "child").read_text())
     kill(pid)
     assert state_of(ws, job) in {"lost", "failed"}
-    jobs.wait(ws, job.id, TRUE_WITHIN_S)
-    until(lambda: liveness.process_start(child) is None, TRUE_WITHIN_S)
+    jobs.wait(ws, job.id, within_s(TRUE_WITHIN_S))
+    until(lambda: liveness.process_start(child) is None, within_s(TRUE_WITHIN_S))
 
 
 # --- files and locks under attack ---------------------------------------------------------------
@@ -393,7 +394,7 @@ def test_of_two_runners_at_once_one_stays(ws: Workspace) -> None:
     assert (job.folder / "began").read_text().count("\n") == 1
     (job.folder / "enough").touch()
     for process in several:
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def test_a_status_of_rubbish_under_a_living_job_mends_itself(ws: Workspace) -> None:
@@ -414,7 +415,7 @@ def test_a_removed_status_of_a_dead_job_is_told_as_lost(ws: Workspace) -> None:
     status = jobs.status(ws, job.id)
     assert status.state == "lost"
     assert status.step > 0
-    until(lambda: read_status(job.folder) is not None, TRUE_WITHIN_S)
+    until(lambda: read_status(job.folder) is not None, within_s(TRUE_WITHIN_S))
 
 
 def test_a_job_whose_lock_file_was_removed_still_counts_as_alive(ws: Workspace) -> None:

@@ -86,7 +86,7 @@ def test_a_run_killed_on_its_way_goes_on_to_the_same_losses(ws: Workspace, rig: 
     owner = liveness.read_owner(look.engine_lock(job.folder))
     assert owner is not None
     psutil.Process(owner.pid).kill()
-    ended = jobs.wait(ws, job.id, 5)
+    ended = jobs.wait(ws, job.id, PATIENCE_S)
     assert ended.state == "failed"
     assert ended.end is not None
     assert "often for lack of memory" in ended.end.cause

@@ -16,7 +16,7 @@ from lora_core.settings.imports import brief, is_secret, read_metadata, read_rec
 MODEL = 'pretrained_model_name_or_path = "/models/base"\n'
 IMAGES = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/images"\n'
 SOON_S: Final = 8.0
-"""On an idle machine each takes under two seconds; a busy one has several times less."""
+"""Processor time of this process, so that other work on the machine does not count. Each takes under two."""
 
 
 def lora(**notes: str) -> bytes:
@@ -56,10 +56,10 @@ FILES: Final[Mapping[str, bytes]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_no_recipe_is_refused_in_words(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(SettingsError) as caught:
         read_recipe("file.toml", FILES[name])
-    assert time.perf_counter() - started < SOON_S
+    assert time.process_time() - started < SOON_S
     assert caught.value.what == "The file file.toml was not imported." or "not read" in caught.value.what
     assert caught.value.why
     assert caught.value.fix
@@ -87,9 +87,9 @@ ODD: Final[Mapping[str, bytes]] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_value_costs_that_value_alone(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     found = read_recipe("file.toml", ODD[name])
-    assert time.perf_counter() - started < SOON_S
+    assert time.process_time() - started < SOON_S
     assert found.values or found.target
     assert all(len(line.value) <= 120 for line in found.not_understood)
 

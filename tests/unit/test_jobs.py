@@ -469,7 +469,7 @@ def test_a_runner_that_crashes_is_not_started_at_every_look(
     monkeypatch.setattr(spawn, "RUNNER_COMMAND", [sys.executable, "-c", "raise SystemExit(1)"])
     assert spawn.ensure_runner(ws)
     child, _ = spawn._started[ws.root]
-    child.wait(20)
+    child.wait(120)
     assert not spawn.ensure_runner(ws)
 
 
@@ -485,7 +485,7 @@ def test_work_is_told_to_stay_offline_unless_its_kind_needs_the_network(
     job = jobs.create(ws, "train", "x")
     for online in (False, True):
         with spawn.start_worker(job.folder, online=online) as child:
-            child.wait(20)
+            child.wait(120)
     offline, online_line = jobs.log_tail(ws, job.id)
     assert "HF_HUB_OFFLINE" in offline
     assert "HF_HUB_OFFLINE" not in online_line
@@ -509,7 +509,7 @@ def test_what_a_trainer_sets_for_itself_reaches_nothing_that_is_started_later(
     kept = "'OFFLINE' in k or 'OF_THE_TRAINER' in k or k == 'LORA_TOKEN'"
     show = f"import os; print([k for k in os.environ if {kept}])"
     with log.open("wb") as out, spawn.detached([sys.executable, "-c", show], out, {}) as child:
-        child.wait(20)
+        child.wait(120)
     assert log.read_text().strip() == "[]"
 
 

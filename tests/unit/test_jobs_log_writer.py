@@ -20,7 +20,7 @@ from lora_core.jobs.log_pipe import wait_until_whole
 from lora_core.redact import redacted, secrets
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 POSIX = pytest.mark.skipif(os.name != "posix", reason="kills processes the POSIX way")
 
 LEAD = """

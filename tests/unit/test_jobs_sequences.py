@@ -79,6 +79,24 @@ class _Process:
             self.lock.release()
 
 
+# Functions with names: for a lambda, hypothesis goes through all loaded modules, and a thread that an earlier
+# test left may just be loading one.
+def _some_can_go_on(machine: "QueueMachine") -> bool:
+    return any(machine.status(name).resumable for name in machine.made)
+
+
+def _the_queue_is_stopped(machine: "QueueMachine") -> bool:
+    return jobs.stopped_by(machine.ws) is not None
+
+
+def _some_process_lives(machine: "QueueMachine") -> bool:
+    return machine.process(0) is not None
+
+
+def _some_request_waits(machine: "QueueMachine") -> bool:
+    return any(requests.pending(one.job.folder) for one in machine.processes.values())
+
+
 class QueueMachine(RuleBasedStateMachine):
     """See the rules."""
 
@@ -202,7 +220,7 @@ class QueueMachine(RuleBasedStateMachine):
             else:
                 getattr(jobs, what)(self.ws, job_id)
 
-    @precondition(lambda self: any(self.status(name).resumable for name in self.made))
+    @precondition(_some_can_go_on)
     @rule(pick=PICK)
     def resume(self, pick: int) -> None:
         job_id = self.some(pick)
@@ -235,7 +253,7 @@ class QueueMachine(RuleBasedStateMachine):
     def choose(self, on: bool) -> None:
         jobs.set_queue_rules(self.ws, jobs.QueueRules(stop_after_failure=on))
 
-    @precondition(lambda self: jobs.stopped_by(self.ws) is not None)
+    @precondition(_the_queue_is_stopped)
     @rule()
     def go_on(self) -> None:
         jobs.go_on(self.ws)
@@ -262,7 +280,7 @@ class QueueMachine(RuleBasedStateMachine):
     def the_runner_is_replaced(self) -> None:
         self.runner = runner.Runner(self.ws)
 
-    @precondition(lambda self: self.process(0) is not None)
+    @precondition(_some_process_lives)
     @rule(pick=PICK)
     def a_process_begins(self, pick: int) -> None:
         process = self.process(pick)
@@ -276,7 +294,7 @@ class QueueMachine(RuleBasedStateMachine):
             process.lock = liveness.Lock.acquire(look.engine_lock(process.job.folder))
             write_status(process.job.folder, move(now, "running", updated=self.clock.wall))
 
-    @precondition(lambda self: any(requests.pending(one.job.folder) for one in self.processes.values()))
+    @precondition(_some_request_waits)
     @rule(pick=PICK)
     def a_process_answers_its_request(self, pick: int) -> None:
         process = self.process(pick)
@@ -293,7 +311,7 @@ class QueueMachine(RuleBasedStateMachine):
                     write_status(process.job.folder, status)
         process.end(0)
 
-    @precondition(lambda self: self.process(0) is not None)
+    @precondition(_some_process_lives)
     @rule(pick=PICK, how=st.sampled_from(["finished", "failed", "crash", "lingers"]))
     def a_process_ends(self, pick: int, how: str) -> None:
         process = self.process(pick)

@@ -152,7 +152,7 @@ def test_a_hostile_file_is_listed_and_refused_and_hides_no_other(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_a_pipe_with_the_name_of_a_lora_holds_nobody(tmp_path: Path) -> None:
     ws = Workspace.open(tmp_path)
     os.mkfifo(ws.loras / "pipe.safetensors")

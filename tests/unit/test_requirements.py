@@ -50,7 +50,8 @@ def sources(places: Iterable[str]) -> Iterator[Path]:
         yield from [path] if path.is_file() else path.rglob("*.py")
 
 
-def imported(places: Iterable[str]) -> dict[str, str]:
+@functools.cache
+def imported(places: tuple[str, ...]) -> Mapping[str, str]:
     """Top-level names that are imported from outside, each with one file that does."""
     found: dict[str, str] = {}
     for path in sources(places):
@@ -95,13 +96,13 @@ def test_what_is_required_is_imported() -> None:
 def test_what_the_tests_import_is_in_one_of_the_requirements() -> None:
     needs = APP_NEEDS.keys() | TEST_NEEDS.keys() | {"packaging"}
     missing = {
-        module: file for module, file in imported(["tests"]).items() if not distributions(module) & needs
+        module: file for module, file in imported(("tests",)).items() if not distributions(module) & needs
     }
     assert missing == {}, "add these to requirements-test.txt"
 
 
 def test_every_test_tool_is_run_or_imported() -> None:
-    used = {name for module in imported(["tests"]) for name in distributions(module)} | TOOLS
+    used = {name for module in imported(("tests",)) for name in distributions(module)} | TOOLS
     stubs = {name for name in TEST_NEEDS if name.startswith("types-") or name.endswith("-stubs")}
     assert sorted(TEST_NEEDS.keys() - used - stubs) == []
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -91,10 +93,58 @@ def test_without_npm_the_axe_that_a_package_carries_is_taken(
 def test_pytests_own_closing_line_is_kept_for_the_end(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_a(): assert 0\ndef test_b(): pass")
     alone = ["-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", os.devnull, str(tmp_path)]
-    outcome, closing = testing._pytest([sys.executable, "-m", "pytest", *alone], os.environ)
+    outcome = testing._pytest([sys.executable, "-m", "pytest", *alone], os.environ)
     assert not outcome.ok
-    assert closing.startswith("==")
-    assert "1 failed, 1 passed in" in closing
+    assert outcome.closing.startswith("==")
+    assert "1 failed, 1 passed in" in outcome.closing
+
+
+def test_one_of_several_pytests_shows_how_far_it_is_and_tells_its_findings_in_one_piece(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_it.py").write_text("def test_a(): assert 'the cause' == 0\ndef test_b(): pass")
+    alone = ["-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", os.devnull, str(tmp_path)]
+    printed: list[str] = []
+    monkeypatch.setattr(testing, "_print", printed.append)
+    outcome = testing._pytest([sys.executable, "-m", "pytest", *alone], os.environ, "unit")
+    assert (outcome.name, outcome.ok) == ("pytest unit", False)
+    (finding,) = outcome.findings
+    assert finding.startswith("FAILED ")
+    assert "test_it.py::test_a" in finding
+    assert all(line.startswith("unit: ") and "the cause" not in line for line in printed[:-1])
+    assert "the cause" in printed[-1], "between the lines of another pytest nobody could read it"
+
+
+def test_several_closing_lines_become_the_one_that_a_single_pytest_writes() -> None:
+    several = [
+        "===== 1 failed, 5 passed, 1 error in 3.10s =====",
+        "\x1b[32m===== 6 passed, 2 skipped, 1 xfailed, 2 warnings in 431.20s (0:07:11) =====\x1b[0m",
+    ]
+    told = testing._summed(several, 3671.25)
+    assert testing.CLOSING.fullmatch(told)
+    counts = "1 failed, 11 passed, 2 skipped, 1 xfailed, 2 warnings, 1 error"
+    assert told.strip("= ") == f"{counts} in 3671.25s (1:01:11)"
+    assert testing._summed(["3 passed in 0.10s"], 0.5).strip("= ") == "3 passed in 0.50s"
+    broken = "pytest ended without its closing line"
+    assert testing._summed([several[0], broken], 1) == broken
+
+
+def test_every_test_file_lies_in_a_folder_that_is_run() -> None:
+    folders = testing._folders()
+    files = list((testing.ROOT / "tests").rglob("test_*.py"))
+    assert folders[: len(testing.LONGEST_FIRST)] == list(testing.LONGEST_FIRST)
+    assert all(any(path.is_relative_to(testing.ROOT / "tests" / name) for name in folders) for path in files)
+
+
+def test_steps_run_side_by_side_and_are_told_in_their_own_order() -> None:
+    both = threading.Barrier(testing.AT_ONCE)
+
+    def step(name: str) -> testing.Outcome:
+        both.wait(60)
+        return testing.Outcome(name=name, ok=True, seconds=0)
+
+    names = ["a", "b", "c", "d"]
+    assert [done.name for done in testing._side_by_side([partial(step, name) for name in names])] == names
 
 
 @pytest.mark.parametrize("words", ["3 passed", "1 failed, 2 skipped", "1 error", "2 errors", "no tests ran"])

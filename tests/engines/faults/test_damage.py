@@ -12,6 +12,7 @@ import psutil
 import pytest
 from app_server import ROOT, AppServer
 from kill_rig import TRUE_WITHIN_S, kill, processes_of, until
+from promised import within_s
 from streamlit.testing.v1 import AppTest
 
 from lora_core import jobs
@@ -51,7 +52,7 @@ def walking(ws: Workspace) -> jobs.Job:
 
 def goes_on(ws: Workspace, job: jobs.Job) -> None:
     """It is told as running, and it is: its steps go on."""
-    until(lambda: jobs.status(ws, job.id).state == "running", TRUE_WITHIN_S)
+    until(lambda: jobs.status(ws, job.id).state == "running", within_s(TRUE_WITHIN_S))
     before = look.last_step(job.folder)
     until(lambda: look.last_step(job.folder) > before)
     assert jobs.status(ws, job.id).state == "running"
@@ -59,7 +60,7 @@ def goes_on(ws: Workspace, job: jobs.Job) -> None:
 
 def stops_with_all_saved(ws: Workspace, job: jobs.Job) -> None:
     jobs.stop(ws, job.id)
-    status = jobs.wait(ws, job.id, 60)
+    status = jobs.wait(ws, job.id, 120)
     assert status.state == "stopped"
     assert jobs.states(ws, job.id)[0].step == look.last_step(job.folder) == status.step
 
@@ -93,7 +94,7 @@ def test_all_files_of_its_state_at_once(ws: Workspace, walking: jobs.Job) -> Non
 
 def test_a_request_of_rubbish_is_still_a_request(ws: Workspace, walking: jobs.Job) -> None:
     (walking.folder / "requests" / "stop.json").write_bytes(os.urandom(64))
-    status = jobs.wait(ws, walking.id, 60)
+    status = jobs.wait(ws, walking.id, 120)
     assert status.state == "stopped"
     assert jobs.states(ws, walking.id)[0].step == status.step
 
