@@ -237,6 +237,8 @@ class Runner:
                 now = read_status(job.folder)
                 if now is None or now.state != "queued" or waits_by_itself(now, time.time()):
                     return False  # taken back or held in the meantime
+                if hosts.elsewhere(job, now) is not None:
+                    return False  # taken over in the meantime
                 now = move(now, "starting", device=device, held=False, not_before=None, updated=time.time())
                 write_status(job.folder, now)
             self._watched[job.id] = _Watch(since=time.monotonic(), state="starting")

@@ -6,7 +6,7 @@ covered: deciding that a process is dead (liveness.py) and what an exit code mea
 
 import time
 
-from lora_core.jobs import liveness, log, look, requests
+from lora_core.jobs import hosts, liveness, log, look, requests
 from lora_core.jobs.explain import explain, oom_kills
 from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
 
@@ -17,13 +17,15 @@ def settle(job: Job, *, exit_code: int | None) -> Status | None:
     """Write the end of a job that is on record as active and whose process is dead.
 
     `exit_code` is None where nobody saw the process end. None when there was nothing to settle:
-    the end is written already, or the process lives.
+    the end is written already, the process lives, or the job is another computer's.
 
     Raises:
         JobError, OSError, DiskFullError: it could not be written; try again later.
     """
     with changing(job.folder):
         now = read_status(job.folder)
+        if (now is None or now.state in ACTIVE) and hosts.elsewhere(job, now) is not None:
+            return None  # it changed hands since the caller looked
         if now is None:
             now = look.rebuilt(job)
             write_status(job.folder, now)
