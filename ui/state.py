@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, Final
 
 import toml
-from filelock import FileLock
 
+from lora_core.volumes import locked
 from lora_core.workspace import Workspace, write_atomic
 
 _PAGES: Final = "pages"
@@ -62,7 +62,7 @@ def _keep(ws: Workspace, key: str, value: Any) -> None:
         return
     ws.runner.mkdir(parents=True, exist_ok=True)
     # The same lock as in `lora_core.jobs.choices`, which keeps other tables of the same file.
-    with FileLock(ws.runner / "settings.lock", timeout=_LOCK_S):
+    with locked(ws.runner / "settings.lock", timeout_s=_LOCK_S):
         settings = _settings(ws)
         settings.setdefault(_PAGES, {})[key] = value
         write_atomic(ws.settings_file, toml.dumps(settings))

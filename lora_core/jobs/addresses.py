@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from lora_core.errors import JobError, WorkspaceError
+from lora_core.volumes import locked
 from lora_core.workspace import Workspace, disk_errors
 
 ENVIRONMENT: Final = "LORA_NOTIFY_URLS"
@@ -264,11 +263,11 @@ def _changing(workspace: Workspace) -> Iterator[dict[str, Any]]:
         with disk_errors(what):
             with contextlib.suppress(FileExistsError):
                 path.parent.mkdir(mode=0o700)
-            with FileLock(path.with_suffix(".lock"), timeout=2 * KEYRING_WAIT_S):
+            with locked(path.with_suffix(".lock"), timeout_s=2 * KEYRING_WAIT_S):
                 record = _read(workspace)
                 yield record
                 _write_private(path, json.dumps(record, indent=1) + "\n")
-    except Timeout as error:
+    except TimeoutError as error:
         why = "Another process has been changing them for a long time."
         raise WorkspaceError(what, why=why, fix="Try again.") from error
     except OSError as error:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import toml
-from filelock import FileLock, Timeout
 
 from lora_core.errors import WorkspaceError
+from lora_core.volumes import locked
 from lora_core.workspace import Workspace, write_atomic
 
 LONGEST_S: Final = 24 * 3600.0
@@ -120,12 +120,12 @@ def _read(workspace: Workspace) -> dict[str, Any]:
 def _change(workspace: Workspace, table: str, values: Mapping[str, Any]) -> None:
     try:
         workspace.runner.mkdir(parents=True, exist_ok=True)
-        with FileLock(workspace.runner / "settings.lock", timeout=_LOCK_S):
+        with locked(workspace.runner / "settings.lock", timeout_s=_LOCK_S):
             known = _read(workspace)
             before = known.get(table)
             known[table] = {**(before if isinstance(before, dict) else {}), **values}
             write_atomic(workspace.settings_file, toml.dumps(known))
-    except Timeout as error:
+    except TimeoutError as error:
         raise WorkspaceError(
             "The choice was not kept.",
             why="Another process has been writing settings.toml for more than 10 seconds.",
