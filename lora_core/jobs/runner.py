@@ -13,10 +13,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, ParamSpec
+from typing import Final
 
 from lora_core.errors import LoraError
 from lora_core.jobs import hosts, liveness, log_pipe, look, platform, requests, slots, spawn, watchers
@@ -28,8 +28,6 @@ from lora_core.jobs.records import End, Job, Status, changing, move, read_status
 from lora_core.jobs.settle import settle
 from lora_core.jobs.wakeup import Wakeup
 from lora_core.workspace import Workspace
-
-P = ParamSpec("P")
 
 POLL_S: float = 1.0
 """How often it looks when nothing wakes it."""
@@ -83,7 +81,7 @@ class Runner:
                 elif self._supervise(job, status):
                     busy.append(Busy(job=job, device=status.device if status else None))
                     if status is not None and status.active:
-                        _tell(watchers.looked, self.workspace, job, status)
+                        watchers.looked(self.workspace, job, status)
                 else:
                     buried = True
             except Exception:  # noqa: BLE001  one odd job must not leave the others without supervision
@@ -98,7 +96,7 @@ class Runner:
                 started |= decision.starts and self._start(decision)
         except Exception:  # noqa: BLE001  what cannot be started must not end the supervision of what runs
             _log.exception("nothing more could be started in this look")
-        _tell(watchers.busy, self.workspace, bool(busy) or started)
+        watchers.busy(self.workspace, bool(busy) or started)
         return bool(waiting or busy)
 
     def _open_jobs(self) -> list[tuple[Job, Status | None]]:
@@ -109,7 +107,7 @@ class Runner:
                 job = get(self.workspace, job_id)
             except LoraError:
                 continue  # no job, or one of a newer version
-            _tell(watchers.ended, self.workspace, job, status)
+            watchers.ended(self.workspace, job, status)
         # Another computer's own runner looks after its jobs.
         return [
             (job, status)
@@ -266,13 +264,6 @@ class Runner:
                     write_status(job.folder, move(now, "failed", end=end, updated=end.at))
         except (OSError, LoraError):
             _log.exception("job %s: the end could not be written", job.id)
-
-
-def _tell(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    try:
-        call(*args, **kwargs)
-    except Exception:  # noqa: BLE001  a message that fails must not cost a job its supervision
-        _log.exception("%s failed", getattr(call, "__name__", "a watcher"))
 
 
 def main(arguments: Sequence[str]) -> int:
