@@ -54,6 +54,8 @@ class _Watch:
     asked: requests.Ask | None = None
     told: bool = False
     """SIGTERM was sent."""
+    signalled: bool = False
+    """Any signal was sent."""
     owner: liveness.Owner | None = None
     """The process that was seen alive at the last look."""
 
@@ -160,6 +162,7 @@ class Runner:
                 asked_at=kept.asked_at,
                 asked=kept.asked,
                 told=kept.told,
+                signalled=kept.signalled,
                 owner=kept.owner,
             )
         child = self.children.get(job.id)
@@ -186,7 +189,9 @@ class Runner:
         if code is None and owner is not None and liveness.process_start(owner.pid) is None:
             # Taken over from an earlier runner. Its id is not reused while its group has members.
             platform.end_group(owner.pid, kill=True)
-        ended = settle(job, exit_code=code)
+        # Of a child of ours we know; what an earlier runner sent is only to be guessed from the clock.
+        by_us = watch.signalled or (None if code is None else False)
+        ended = settle(job, exit_code=code, by_us=by_us)
         if ended is not None and ended.end is not None:
             _log.info("job %s: %s. %s", job.id, ended.state, ended.end.cause)
         self._watched.pop(job.id, None)
@@ -220,12 +225,15 @@ class Runner:
             pid = watch.owner.pid
         if pid is None:
             return
+        watch.signalled = True
         _log.info("job %s: %s to process group %d", job.id, "SIGKILL" if kill else "SIGTERM", pid)
         platform.end_group(pid, kill=kill)
 
     def _start(self, decision: Decision) -> bool:
         """From queued to starting, with a process; False when that did not come to be."""
         job, device = decision.job, decision.device
+        if self._old_process(job):
+            return False  # it keeps its turn: nobody else gets what was decided for it
         try:
             kind = kind_of(job.kind)
             claim = slots.claim(device)
@@ -247,6 +255,25 @@ class Runner:
             self._could_not_start(job, error)
             return False
         _log.info("job %s: started as process %d", job.id, self.children[job.id].pid)
+        return True
+
+    def _old_process(self, job: Job) -> bool:
+        """True while a process that wrote its end is still there and has the lock, and most likely the GPU.
+
+        For a job that was resumed at once. After `LINGER_S` it is ended by force, as without a resume.
+        """
+        child, lock = self.children.get(job.id), look.engine_lock(job.folder)
+        if child is not None and platform.reap(child) is not None:
+            del self.children[job.id]
+            child = None
+        owner = liveness.read_owner(lock)
+        if child is None and not liveness.probe(lock) and not (owner is not None and owner.lives()):
+            return False
+        watch = self._watched.get(job.id)
+        if watch is None or watch.state != "queued":
+            watch = self._watched[job.id] = _Watch(since=time.monotonic(), state="queued")
+        watch.owner = owner
+        self._insist(job, watch, lingers=True)
         return True
 
     def _could_not_start(self, job: Job, error: OSError | LoraError) -> None:

@@ -148,6 +148,9 @@ class QueueMachine(RuleBasedStateMachine):
                 assert not passed or its.held or (its.not_before or 0.0) > self.clock.wall
 
     def started(self, folder: Path, **_rest: Any) -> _Process:
+        old = self.processes.get(folder.name)
+        if old is not None and old.lock is not None and old.code is None:
+            self.broken.append(AssertionError("a second process for one job"))
         process = self.processes[folder.name] = _Process(jobs.get(self.ws, folder.name))
         return process
 
