@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,9 +179,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def first(self) -> None:
-        self.create("train", hold=False, later_s=None)
-        self.create("train", hold=False, later_s=None)
-        self.create("train", hold=False, later_s=None)
+        for _ in range(4):
+            self.create("train", hold=False, later_s=None)
+        self.create("import", hold=False, later_s=1e6)  # for which there would be room at once
         self.the_runner_looks(begins=True)
 
     @rule(
@@ -204,6 +205,8 @@ class QueueMachine(RuleBasedStateMachine):
                 jobs.stop(self.ws, job_id, force=True)
             else:
                 getattr(jobs, what)(self.ws, job_id)
+                if what in {"hold", "release"}:
+                    assert self.status(job_id).held == (what == "hold")
 
     @precondition(lambda self: any(self.status(name).resumable for name in self.made))
     @rule(pick=PICK)
@@ -217,11 +220,21 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, onto=PICK, to_end=st.booleans())
     def reorder(self, pick: int, onto: int, to_end: bool) -> None:
-        moved, before = self.some(pick), None if to_end else self.some(onto)
+        pool = [*(entry.job.id for entry in jobs.queue(self.ws)), self.some(pick)]
+        moved, before = pool[pick % len(pool)], None if to_end else pool[onto % len(pool)]
+        others = [entry.job.id for entry in jobs.queue(self.ws) if entry.job.id != moved]
         with contextlib.suppress(JobError):
             jobs.reorder(self.ws, moved, before=before)
             order = [entry.job.id for entry in jobs.queue(self.ws)]
+            assert [name for name in order if name != moved] == others, "nobody else moved"
             assert before == moved or order[order.index(moved) :][1:2] == ([] if before is None else [before])
+
+    @rule(pick=PICK, onto=PICK)
+    def two_get_the_same_place(self, pick: int, onto: int) -> None:
+        """As in the end of many moves between the same two, or in a folder that was copied back."""
+        if waiting := jobs.queue(self.ws):
+            one, other = waiting[pick % len(waiting)], waiting[onto % len(waiting)]
+            write_status(one.job.folder, replace(one.status, order=other.status.order))
 
     @rule(pick=PICK, later_s=st.none() | JUMPS)
     def start_at(self, pick: int, later_s: float | None) -> None:
