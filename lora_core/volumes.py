@@ -17,6 +17,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -343,6 +345,20 @@ def lock_file(path: Path) -> Path:
     if of(path.parent).locks:
         return path
     return _stand_in(path.parent) / path.name
+
+
+@contextmanager
+def locked(path: Path, *, timeout_s: float = -1) -> Iterator[None]:
+    """Hold the lock that is called `path` against all other processes and threads of this computer.
+
+    On a volume where locks hold it is held against other computers as well. Without `timeout_s` it waits.
+
+    Raises:
+        TimeoutError: somebody else held it for `timeout_s`.
+        OSError: it could not be made.
+    """
+    with FileLock(lock_file(path), timeout=timeout_s):
+        yield
 
 
 def database_file(path: Path) -> Path:

@@ -134,6 +134,20 @@ def disk_errors(what: str) -> Iterator[None]:
         raise
 
 
+_guards: list[Callable[[], None]] = []
+
+
+def guard_writes(check: Callable[[], None]) -> None:
+    """Call `check` from now on before each file of this process takes its place; it may end the process."""
+    _guards.append(check)
+
+
+def about_to_write() -> None:
+    """For whatever puts something in its place otherwise than by `replacing`: call it just before."""
+    for check in _guards:
+        check()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the place of `path` when the block ends well.
@@ -150,6 +164,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())  # or a power cut can leave an empty file
+            about_to_write()
             replace_open(part, path)
             _sync_folder(path.parent)
     finally:

@@ -5,11 +5,10 @@ A test that needs what a machine may lack carries a marker and is skipped there 
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import disks
 import pytest
 
 # Before any library reads them: nothing is fetched from a hub, and nothing is reported to one.
@@ -53,16 +52,8 @@ def workspace_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of 2 MB."""
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        pytest.skip("a small disk can be made by root on Linux only")
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    done = subprocess.run(mount, check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip(f"no small disk could be made here: {done.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disks.small(tmp_path / "small", "2m") as place:
+        yield place
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,9 +4,8 @@ Covered: making the demo's dataset and project, starting its run once. Not cover
 (`lora_core.demo`).
 """
 
-from filelock import FileLock
-
 from lora_core import demo, runs
+from lora_core.volumes import locked
 from lora_core.workspace import Workspace
 from ui import now, project
 
@@ -20,7 +19,7 @@ def start(ws: Workspace) -> str:
         LoraError: it could not be started; with what to do.
     """
     ws.projects.mkdir(parents=True, exist_ok=True)
-    with FileLock(ws.projects / ".demo.lock"):  # pressed in two tabs at the same moment
+    with locked(ws.projects / ".demo.lock"):  # pressed in two tabs at the same moment
         live = now.running_job(ws)
         if live and live[0].project == NAME:
             return live[0].id

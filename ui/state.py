@@ -7,18 +7,15 @@ modules.
 
 import time
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import toml
-from filelock import FileLock
-
-from lora_core.workspace import Workspace, write_atomic
+from lora_core.jobs import choices
+from lora_core.workspace import Workspace
 
 _PAGES: Final = "pages"
 _PAUSED: Final = "pause_updates"
 _OPENED: Final = "open_project"
 _LADDER: Final = "retry_ladder"
-_LOCK_S: Final = 10.0
 
 
 def workspace() -> Workspace:
@@ -28,51 +25,33 @@ def workspace() -> Workspace:
 
 def updates_paused(ws: Workspace) -> bool:
     """Whether live values stand still until the user lets them go on."""
-    return bool(_settings(ws).get(_PAGES, {}).get(_PAUSED, False))
+    return choices.table(ws, _PAGES).get(_PAUSED) is True
 
 
 def pause_updates(ws: Workspace, paused: bool) -> None:
     """Keep the choice, for every page and after a restart."""
-    _keep(ws, _PAUSED, paused)
+    choices.change(ws, _PAGES, {_PAUSED: paused})
 
 
 def opened(ws: Workspace) -> str | None:
     """Name of the project that was opened last."""
-    name = _settings(ws).get(_PAGES, {}).get(_OPENED)
+    name = choices.table(ws, _PAGES).get(_OPENED)
     return name if isinstance(name, str) else None
 
 
 def open_named(ws: Workspace, name: str) -> None:
     """Keep which project is open, for every page and after a restart."""
-    _keep(ws, _OPENED, name)
+    choices.change(ws, _PAGES, {_OPENED: name})
 
 
 def retry_ladder(ws: Workspace) -> bool:
     """Whether a training that is started goes on by itself with cheaper settings when memory runs out."""
-    return bool(_settings(ws).get(_PAGES, {}).get(_LADDER, False))
+    return choices.table(ws, _PAGES).get(_LADDER) is True
 
 
 def choose_retry_ladder(ws: Workspace, *, on: bool) -> None:
     """Keep the choice, for every training that is started from now on."""
-    _keep(ws, _LADDER, on)
-
-
-def _keep(ws: Workspace, key: str, value: Any) -> None:
-    if _settings(ws).get(_PAGES, {}).get(key) == value:
-        return
-    ws.runner.mkdir(parents=True, exist_ok=True)
-    # The same lock as in `lora_core.jobs.choices`, which keeps other tables of the same file.
-    with FileLock(ws.runner / "settings.lock", timeout=_LOCK_S):
-        settings = _settings(ws)
-        settings.setdefault(_PAGES, {})[key] = value
-        write_atomic(ws.settings_file, toml.dumps(settings))
-
-
-def _settings(ws: Workspace) -> dict[str, Any]:
-    try:
-        return toml.loads(ws.settings_file.read_text("utf-8"))
-    except (FileNotFoundError, toml.TomlDecodeError):
-        return {}  # a choice about the pages is not worth an error; the next change writes the file anew
+    choices.change(ws, _PAGES, {_LADDER: on})
 
 
 def when(seconds: float) -> str:

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
-from uuid import uuid4
 
+from lora_core import private
 from lora_core.errors import WorkspaceError
 from lora_core.workspace import Workspace, disk_errors
 
@@ -216,13 +216,11 @@ def _kept(path: Path, make: Callable[[], str], is_sound: Callable[[str], bool]) 
 
 
 def _read_private(path: Path) -> str:
-    # No link is followed, and a pipe laid in its place cannot hold the start up.
-    descriptor = os.open(path, os.O_RDONLY | _flag("O_NOFOLLOW") | _flag("O_NONBLOCK") | _flag("O_CLOEXEC"))
+    descriptor = private.open_plain(path)
+    if descriptor is None:
+        raise _odd(path, "It is not a plain file.")
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise _odd(path, "It is not a plain file.")
-        if os.name == "posix" and mode & 0o077:
+        if os.name == "posix" and os.fstat(descriptor).st_mode & 0o077:
             with contextlib.suppress(OSError):  # some file systems have no modes
                 os.fchmod(descriptor, 0o600)
         return file.read(_FILE_LIMIT).decode("utf-8", "replace").strip()
@@ -230,9 +228,9 @@ def _read_private(path: Path) -> str:
 
 def _create_private(path: Path, text: str) -> None:
     """Make `path`, readable by its owner alone, with all of its text; leave one that is there already."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    part = private.part_of(path)
     try:
-        _write_new(part, text)
+        private.write_new(part, text + "\n")
         try:
             # A link appears with its content at once and, unlike a rename, replaces nothing.
             os.link(part, path)
@@ -240,21 +238,9 @@ def _create_private(path: Path, text: str) -> None:
             return
         except OSError:  # a file system without hard links
             with contextlib.suppress(FileExistsError):
-                _write_new(path, text)
+                private.write_new(path, text + "\n")
     finally:
         part.unlink(missing_ok=True)
-
-
-def _write_new(path: Path, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC")
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(text.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flag(name: str) -> int:
-    return int(getattr(os, name, 0))  # Windows lacks these; its files are not shared with other users
 
 
 def _odd(path: Path, why: str) -> WorkspaceError:

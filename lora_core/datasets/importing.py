@@ -23,13 +23,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from lora_core.datasets.captions import EXTENSION, MAX_BYTES, caption_path, decode, first_line
 from lora_core.datasets.images import OTHER_PICTURES, SUFFIXES, read_header
 from lora_core.datasets.sources import UNREADABLE, Member, Refused, Source, bomb, open_source, plain, shown
 from lora_core.errors import CaptionError, DatasetError, DiskFullError, ImportRefusedError
 from lora_core.reporting import Ended, NullReporter, Progress, Reporter
+from lora_core.volumes import here, lock_file, locked, of
 from lora_core.workspace import Workspace, disk_errors, free_name, read_json, safe_name, write_json
 
 CAPTIONS: Final = (".txt", ".caption")
@@ -42,6 +41,8 @@ RESERVE_BYTES: Final = 64 << 20
 CHUNK: Final = 1 << 20
 UPLOADS_KEPT_S: Final = 7 * 24 * 3600.0
 REPORT_FORMAT: Final = 1
+_PART: Final = ".import-"
+_ID_LENGTH: Final = 33  # of what tells two imports of one computer apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +177,16 @@ def _publish(workspace: Workspace, part: Path, work: "_Import", name: str) -> Im
 @contextmanager
 def _unfinished(workspace: Workspace) -> Iterator[Path]:
     """A hidden folder that is gone at the end unless it was renamed."""
-    part = workspace.datasets / f".import-{uuid4().hex}"
+    part = workspace.datasets / f"{_PART}{safe_name(here())}-{uuid4().hex}"
     try:
-        with FileLock(_lock_of(part)):
+        with locked(_lock_of(part)):
             try:
                 part.mkdir()
                 yield part
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     finally:
-        _lock_of(part).unlink(missing_ok=True)
+        lock_file(_lock_of(part)).unlink(missing_ok=True)
 
 
 def _lock_of(part: Path) -> Path:
@@ -193,14 +194,21 @@ def _lock_of(part: Path) -> Path:
 
 
 def _clear_abandoned(workspace: Workspace) -> None:
-    """Remove what imports left behind whose process was killed; a running one holds its lock."""
-    for lock_file in workspace.datasets.glob(".import-*.lock"):
-        try:
-            with FileLock(lock_file, timeout=0):
-                shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
-        except Timeout:
+    """Remove what imports left behind whose process was killed; a running one holds its lock.
+
+    Where locks do not hold between computers, each one clears up after itself alone.
+    """
+    seen = safe_name(here()) if not of(workspace.datasets).locks else ""
+    for part in workspace.datasets.glob(f"{_PART}*"):
+        if not part.is_dir() or (seen and part.name[len(_PART) : -_ID_LENGTH] != seen):
             continue
-        lock_file.unlink(missing_ok=True)
+        try:
+            with locked(_lock_of(part), timeout_s=0):
+                shutil.rmtree(part, ignore_errors=True)
+        except TimeoutError:
+            continue
+        # Nobody waits for it: an import has its lock before it has its folder.
+        lock_file(_lock_of(part)).unlink(missing_ok=True)
 
 
 Key = tuple[str, str]

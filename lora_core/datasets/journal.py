@@ -18,13 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from filelock import FileLock, Timeout
-
 from lora_core.datasets.captions import caption_path, decode
 from lora_core.datasets.database import transaction
 from lora_core.datasets.index import DatasetIndex, caption_bytes, revision_of
 from lora_core.errors import CaptionError, WorkspaceError
-from lora_core.volumes import lock_file
+from lora_core.volumes import locked
 from lora_core.workspace import write_atomic
 
 LOCK_WAIT_S: Final = 10.0
@@ -238,9 +236,9 @@ def _file(index: DatasetIndex, name: str) -> Path:
 def _only_writer(index: DatasetIndex) -> Iterator[None]:
     # Between reading a caption and replacing it no other tab may write it.
     try:
-        with FileLock(lock_file(index.folder / ".lora" / "edit.lock"), timeout=LOCK_WAIT_S):
+        with locked(index.folder / ".lora" / "edit.lock", timeout_s=LOCK_WAIT_S):
             yield
-    except Timeout as error:
+    except TimeoutError as error:
         raise WorkspaceError(
             "The captions were not saved.",
             why="Another window or command has been writing captions of this dataset for a while.",

@@ -18,7 +18,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from lora_core.errors import FileTooNewError, WorkspaceError
-from lora_core.workspace import read_json, write_json
+from lora_core.workspace import about_to_write, read_json, write_json
 
 NAME: Final = "state.json"
 FORMAT: Final = 1
@@ -112,6 +112,7 @@ def put_in_place(part: Path, path: Path) -> None:
 
     A crash between the two renames leaves the old one under a name that `tidy` knows.
     """
+    about_to_write()
     old = _hidden(path, _OLD)
     if path.exists():
         path.rename(old)
@@ -130,6 +131,7 @@ def _hidden(path: Path, ending: str) -> Path:
 
 def remove(path: Path) -> None:
     """Remove the state at `path`. Its name goes first: a crash leaves no half of it under that name."""
+    about_to_write()
     try:
         gone = path.rename(_hidden(path, _GONE))
     except FileNotFoundError:

@@ -14,18 +14,16 @@ import json
 import os
 import re
 import secrets
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
+from lora_core import private
 from lora_core.errors import JobError, WorkspaceError
+from lora_core.volumes import locked
 from lora_core.workspace import Workspace, disk_errors
 
 ENVIRONMENT: Final = "LORA_NOTIFY_URLS"
@@ -230,11 +228,10 @@ def _entries(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _read(workspace: Workspace) -> dict[str, Any]:
     """The record; an empty one with a key for this call where there is none that can be read."""
-    flags = os.O_RDONLY | _flag("O_NOFOLLOW") | _flag("O_NONBLOCK") | _flag("O_CLOEXEC")
     try:
-        with os.fdopen(os.open(_path(workspace), flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return _new()
+        if (descriptor := private.open_plain(_path(workspace))) is None:
+            return _new()
+        with os.fdopen(descriptor, "rb") as file:
             record = json.loads(file.read())
     except (OSError, ValueError):
         return _new()
@@ -264,11 +261,11 @@ def _changing(workspace: Workspace) -> Iterator[dict[str, Any]]:
         with disk_errors(what):
             with contextlib.suppress(FileExistsError):
                 path.parent.mkdir(mode=0o700)
-            with FileLock(path.with_suffix(".lock"), timeout=2 * KEYRING_WAIT_S):
+            with locked(path.with_suffix(".lock"), timeout_s=2 * KEYRING_WAIT_S):
                 record = _read(workspace)
                 yield record
-                _write_private(path, json.dumps(record, indent=1) + "\n")
-    except Timeout as error:
+                private.replace(path, json.dumps(record, indent=1) + "\n")
+    except TimeoutError as error:
         why = "Another process has been changing them for a long time."
         raise WorkspaceError(what, why=why, fix="Try again.") from error
     except OSError as error:
@@ -277,21 +274,3 @@ def _changing(workspace: Workspace) -> Iterator[dict[str, Any]]:
             why=f"The folder .access could not be written: {error.strerror or error}.",
             fix="Allow writing to the workspace's folder.",
         ) from error
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace `path`; the file is its owner's alone from its first byte on."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC")
-    try:
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _flag(name: str) -> int:
-    return int(getattr(os, name, 0))  # Windows lacks these; its files are not shared with other users

@@ -1,19 +1,19 @@
 """What the user chose to happen while jobs run and after they end, kept in `settings.toml`.
 
 Covered: the tables [notify] (which events are told), [at_end] (a command) and [awake]; reading them with
-their defaults, changing one. Not covered: the addresses of messages, which are secrets (see notify.py), and
-the rules of the queue (queue.py).
+their defaults; the one way to change any table of the file, [pages] of the app too. Not covered: the
+addresses of messages, which are secrets (see notify.py), and the rules of the queue (queue.py).
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import toml
-from filelock import FileLock, Timeout
 
 from lora_core.errors import WorkspaceError
-from lora_core.workspace import Workspace, write_atomic
+from lora_core.volumes import locked
+from lora_core.workspace import Workspace, read_open, write_atomic
 
 LONGEST_S: Final = 24 * 3600.0
 _LOCK_S: Final = 10.0
@@ -47,7 +47,7 @@ class AtEnd:
 
 def events(workspace: Workspace) -> Events:
     """Which events are told; all of them unless the user chose otherwise."""
-    given = _table(workspace, "notify")
+    given = table(workspace, "notify")
     return Events(**{name: given.get(name) is not False for name in ("end", "failure", "stall")})
 
 
@@ -57,12 +57,12 @@ def set_events(workspace: Workspace, chosen: Events) -> None:
     Raises:
         WorkspaceError: the file could not be written.
     """
-    _change(workspace, "notify", asdict(chosen))
+    change(workspace, "notify", asdict(chosen))
 
 
 def at_end(workspace: Workspace) -> AtEnd:
     """The command at the end. One that is written wrongly counts as none, with the reason."""
-    given = _table(workspace, "at_end")
+    given = table(workspace, "at_end")
     command, timeout_s = given.get("command", []), given.get("timeout_s", AtEnd().timeout_s)
     also = given.get("also_after_failure") is True
     if not isinstance(command, list) or not all(
@@ -88,12 +88,12 @@ def set_at_end(workspace: Workspace, chosen: AtEnd) -> None:
         "also_after_failure": chosen.also_after_failure,
         "timeout_s": chosen.timeout_s,
     }
-    _change(workspace, "at_end", values)
+    change(workspace, "at_end", values)
 
 
 def kept_awake(workspace: Workspace) -> bool:
     """Whether the computer is to be kept awake while a job runs; it is unless the user switched it off."""
-    return _table(workspace, "awake").get("on") is not False
+    return table(workspace, "awake").get("on") is not False
 
 
 def keep_awake(workspace: Workspace, on: bool) -> None:
@@ -102,30 +102,53 @@ def keep_awake(workspace: Workspace, on: bool) -> None:
     Raises:
         WorkspaceError: the file could not be written.
     """
-    _change(workspace, "awake", {"on": on})
+    change(workspace, "awake", {"on": on})
 
 
-def _table(workspace: Workspace, name: str) -> dict[str, Any]:
+def table(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What is kept in one table of `settings.toml`; nothing where the file cannot be read."""
     found = _read(workspace).get(name)
     return found if isinstance(found, dict) else {}
 
 
 def _read(workspace: Workspace) -> dict[str, Any]:
     try:
-        return toml.loads(workspace.settings_file.read_text("utf-8"))
-    except (OSError, ValueError, IndexError):  # toml raises the last two for odd files, besides its own kind
+        return _parsed(workspace.settings_file) or {}
+    except OSError:
         return {}
 
 
-def _change(workspace: Workspace, table: str, values: Mapping[str, Any]) -> None:
+def _parsed(path: Path) -> dict[str, Any] | None:
+    """What the file holds; None where it is damaged."""
+    try:
+        return toml.loads(read_open(path))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, IndexError):  # toml raises these for odd files, besides its own kind
+        return None
+
+
+def change(workspace: Workspace, name: str, values: dict[str, Any]) -> None:
+    """Put `values` into one table of `settings.toml`. Nobody else writes that file, so nothing else is lost.
+
+    A file that is damaged is put aside, as `settings.toml.damaged`, and begun anew.
+
+    Raises:
+        DiskFullError, WorkspaceError: the file could not be written; it is as it was.
+    """
+    path = workspace.settings_file
+    if (now := table(workspace, name)) | values == now:
+        return
     try:
         workspace.runner.mkdir(parents=True, exist_ok=True)
-        with FileLock(workspace.runner / "settings.lock", timeout=_LOCK_S):
-            known = _read(workspace)
-            before = known.get(table)
-            known[table] = {**(before if isinstance(before, dict) else {}), **values}
-            write_atomic(workspace.settings_file, toml.dumps(known))
-    except Timeout as error:
+        with locked(workspace.runner / "settings.lock", timeout_s=_LOCK_S):
+            if (known := _parsed(path)) is None:
+                path.replace(path.with_name(f"{path.name}.damaged"))
+                known = {}
+            before = known.get(name)
+            changed = {**(before if isinstance(before, dict) else {}), **values}
+            write_atomic(path, toml.dumps(known | {name: changed}))
+    except TimeoutError as error:
         raise WorkspaceError(
             "The choice was not kept.",
             why="Another process has been writing settings.toml for more than 10 seconds.",

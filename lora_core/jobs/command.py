@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from lora_core.errors import LoraError, WorkspaceError
-from lora_core.jobs import addresses, choices, listing, liveness, look, platform, remarks
+from lora_core.jobs import addresses, choices, listing, liveness, log_pipe, look, platform, remarks
 from lora_core.jobs.choices import AtEnd
 from lora_core.jobs.liveness import Lock
 from lora_core.jobs.records import Job, Status
 from lora_core.workspace import Workspace, read_json, write_json
 
 LOG: Final = "after.log"
+LOG_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""Size at which it is put aside; two older parts are kept, as of a job's own log."""
 WAIT_S: Final = 3600.0
 """How long it waits for other jobs that are no trainings, such as an import."""
 LOOK_S: float = 2.0
@@ -132,31 +134,38 @@ def _run(workspace: Workspace, job: Job, status: Status, record: Record, chosen:
         workspace.runner / "at_end.json", {"format": 1, "job": job.id, "name": job.name, "at": time.time()}
     )
     try:
-        with (job.folder / LOG).open("ab") as log:
-            child = subprocess.Popen(
-                list(chosen.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=workspace.root,
-                env=_environment(workspace, job, status),
-                start_new_session=True,
-            )
+        with log_pipe.written_to(job.folder / LOG, most_bytes=LOG_LIMIT_BYTES) as log:
+            code = _code_of(chosen, log, workspace.root, _environment(workspace, job, status))
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         record.put("command", state="failed", why=f"It could not be started: {why}.")
         _remark(job, f"The command at the end could not be started: {why}.")
         return
-    try:
-        code = child.wait(chosen.timeout_s)
-    except subprocess.TimeoutExpired:
-        platform.end_group(child.pid, kill=True)
-        child.wait()
+    if code is None:
         record.put("command", state="failed", why=f"It was ended after {chosen.timeout_s:.0f} s.")
         _remark(job, f"The command at the end did not end within {chosen.timeout_s:.0f} s, so it was ended.")
         return
     record.put("command", state="done", exit_code=code)
     _remark(job, f"The command at the end was run. Its exit code is {code}. Its output is in {LOG}.")
+
+
+def _code_of(chosen: AtEnd, log: int, folder: Path, environment: Mapping[str, str]) -> int | None:
+    """The exit code of the command; None when it did not end in time and was ended."""
+    child = subprocess.Popen(
+        list(chosen.command),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        return child.wait(chosen.timeout_s)
+    except subprocess.TimeoutExpired:
+        platform.end_group(child.pid, kill=True)
+        child.wait()
+        return None
 
 
 def _environment(workspace: Workspace, job: Job, status: Status) -> Mapping[str, str]:

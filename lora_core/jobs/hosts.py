@@ -18,10 +18,9 @@ from typing import Final
 import psutil
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import liveness
+from lora_core.jobs import fencing, liveness
 from lora_core.jobs.records import (
     ACTIVE,
-    FORMAT,
     End,
     Job,
     Status,
@@ -32,7 +31,7 @@ from lora_core.jobs.records import (
     write_status,
 )
 from lora_core.volumes import here
-from lora_core.workspace import Workspace, read_json, safe_name, write_json
+from lora_core.workspace import Workspace, read_json, safe_name
 
 __all__ = ["after_restart", "claim", "elsewhere", "here", "last_sign", "of", "own", "take_over"]
 
@@ -66,11 +65,8 @@ def elsewhere(job: Job, status: Status | None) -> str | None:
 
 
 def _claimed(folder: Path) -> str:
-    try:
-        host = read_json(folder / "host.json").get("host")
-    except (OSError, WorkspaceError):
-        return ""
-    return host if isinstance(host, str) else ""
+    found = fencing.token(folder)
+    return found[0] if found else ""
 
 
 def claim(job: Job) -> None:
@@ -80,7 +76,7 @@ def claim(job: Job) -> None:
         DiskFullError, OSError: it could not be written.
     """
     if (_claimed(job.folder) or job.host) != here():
-        write_json(job.folder / "host.json", {"format": FORMAT, "host": here(), "at": time.time()})
+        fencing.put(job.folder)
 
 
 def message(host: str, status: Status) -> str:
@@ -105,7 +101,7 @@ def take_over(workspace: Workspace, job_id: str, *, anyway: bool = False) -> Job
 
     One that runs there on record is written down as lost first. It is refused while its process can be
     seen to live, and where its last sign is fresh or something in its folder changes within 2 s, unless
-    `anyway` says that the user knows better.
+    `anyway` says that the user knows better. A process that lives there all the same writes nothing more.
 
     Raises:
         JobError: no such job, it is this computer's already, or it may be at work there.
@@ -120,13 +116,16 @@ def take_over(workspace: Workspace, job_id: str, *, anyway: bool = False) -> Job
     _still_there(job, host, anyway=anyway)
     with changing(job.folder):
         now = look.recorded(job)
+        fencing.put(job.folder)  # first: its engine may live, and is to write nothing after us
+        if now.state in ACTIVE:
+            time.sleep(fencing.LET_GO_S)
+            now = look.recorded(job)
         if now.state in ACTIVE:
             sign = f"Last sign {last_sign(now.updated)}."
             said = f"It was running on {host}, and was taken over by {here()}. {sign}"
             step, total = look.done(job, now)
             end = End(cause=said, fix=look.what_next(job, now), at=time.time(), step=step)
             now = move(now, "lost", end=end, step=step, total=total, updated=end.at)
-        claim(job)
         # The file names the process of the other computer; the job's next one writes it anew.
         look.engine_lock(job.folder).with_suffix(".json").unlink(missing_ok=True)
         write_status(job.folder, noted(now, f"Taken over from {host}."))

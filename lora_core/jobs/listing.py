@@ -15,8 +15,9 @@ from lora_core.workspace import Workspace
 
 _known: dict[str, tuple[int, Job]] = {}
 
-Written = tuple[int, int]
-"""Which file is there: two in one tick of the clock still differ by their number."""
+Written = tuple[int, int, int]
+"""Which file is there: two in one tick of the clock, which some disks count in seconds, still differ by their
+number or by their size."""
 
 
 def get(workspace: Workspace, job_id: str) -> Job:
@@ -132,4 +133,4 @@ def _written(path: str) -> Written | None:
         facts = os.stat(path)  # noqa: PTH116  a Path for each of thousands costs more
     except OSError:
         return None
-    return facts.st_mtime_ns, facts.st_ino
+    return facts.st_mtime_ns, facts.st_ino, facts.st_size

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +38,28 @@ def lead_through(path: Path, *, most_bytes: int = MOST_BYTES) -> "LogPipe":
 
     Call it once, first of all. It takes about 5 ms; the writer starts while the caller goes on.
     """
-    return LogPipe(path, most_bytes)
+    pipe = LogPipe(path, most_bytes)
+    for printed, stream in ((1, sys.stdout), (2, sys.stderr)):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+        os.dup2(pipe.into, printed)
+    os.close(pipe.into)
+    atexit.register(pipe.drain)
+    return pipe
+
+
+@contextlib.contextmanager
+def written_to(path: Path, *, most_bytes: int = MOST_BYTES) -> Iterator[int]:
+    """Yield a descriptor for a program to print into; what comes out of it goes into the log at `path`.
+
+    The log is whole when the block ends, unless the program left something behind that still prints.
+    """
+    pipe = LogPipe(path, most_bytes)
+    try:
+        yield pipe.into
+    finally:
+        os.close(pipe.into)
+        pipe.let_go()
 
 
 class LogPipe:
@@ -54,18 +76,12 @@ class LogPipe:
             str(lock_file(_lock(path))),
         ]
         self._path, self._most_bytes = path, most_bytes
-        self._source, into = os.pipe()
-        _widen(into)
+        self._source, self.into = os.pipe()
+        _widen(self.into)
         self.writer = self._started()
-        for printed, stream in ((1, sys.stdout), (2, sys.stderr)):
-            with contextlib.suppress(AttributeError, ValueError, OSError):
-                stream.flush()
-            os.dup2(into, printed)
-        os.close(into)
         self._ending = False
         self._keeper = threading.Thread(target=self._look_after, name="looks after the log", daemon=True)
         self._keeper.start()
-        atexit.register(self._drain)
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         lock = -1 if sys.platform == "win32" else log_writer.hold_lock(lock_file(_lock(self._path)))
@@ -103,7 +119,14 @@ class LogPipe:
             self.writer = self._started()
         log_writer.copy(self._source, log_writer.LogFile(self._path, self._most_bytes), secrets())
 
-    def _drain(self) -> None:
+    def let_go(self) -> None:
+        """Nothing of this process prints into it any more: wait for the writer's last word."""
+        self._ending = True
+        self._keeper.join(timeout=_WHOLE_WITHIN_S)
+        if not self._keeper.is_alive():
+            os.close(self._source)
+
+    def drain(self) -> None:
         """At the end of this process: if no writer lives, let the thread deal with what is in the pipe."""
         self._ending = True
         if self.writer is not None and self.writer.poll() is None:

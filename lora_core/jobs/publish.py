@@ -14,7 +14,7 @@ from lora_core.errors import EngineError, WorkspaceError
 from lora_core.jobs.records import Job
 from lora_core.jobs.samples import latest_of_first_prompt
 from lora_core.loras import check_sound
-from lora_core.workspace import Workspace, read_json, replacing, safe_name, write_json
+from lora_core.workspace import Workspace, about_to_write, read_json, replacing, safe_name, write_json
 
 
 def check_made(lora: Path, *, not_before_ns: int) -> None:
@@ -65,6 +65,7 @@ def publish(workspace: Workspace, job: Job, lora: Path) -> Path:
 
 
 def _place(workspace: Workspace, job: Job, lora: Path) -> Path:
+    about_to_write()
     base = safe_name(lora.stem)
     for number in count(1):
         target = workspace.loras / (f"{base}.safetensors" if number == 1 else f"{base} {number}.safetensors")

@@ -13,10 +13,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, ParamSpec
+from typing import Final
 
 from lora_core.errors import LoraError
 from lora_core.jobs import hosts, liveness, log_pipe, look, platform, requests, slots, spawn, watchers
@@ -28,8 +28,6 @@ from lora_core.jobs.records import End, Job, Status, changing, move, read_status
 from lora_core.jobs.settle import settle
 from lora_core.jobs.wakeup import Wakeup
 from lora_core.workspace import Workspace
-
-P = ParamSpec("P")
 
 POLL_S: float = 1.0
 """How often it looks when nothing wakes it."""
@@ -56,6 +54,8 @@ class _Watch:
     asked: requests.Ask | None = None
     told: bool = False
     """SIGTERM was sent."""
+    signalled: bool = False
+    """Any signal was sent."""
     owner: liveness.Owner | None = None
     """The process that was seen alive at the last look."""
 
@@ -83,7 +83,7 @@ class Runner:
                 elif self._supervise(job, status):
                     busy.append(Busy(job=job, device=status.device if status else None))
                     if status is not None and status.active:
-                        _tell(watchers.looked, self.workspace, job, status)
+                        watchers.looked(self.workspace, job, status)
                 else:
                     buried = True
             except Exception:  # noqa: BLE001  one odd job must not leave the others without supervision
@@ -98,7 +98,7 @@ class Runner:
                 started |= decision.starts and self._start(decision)
         except Exception:  # noqa: BLE001  what cannot be started must not end the supervision of what runs
             _log.exception("nothing more could be started in this look")
-        _tell(watchers.busy, self.workspace, bool(busy) or started)
+        watchers.busy(self.workspace, bool(busy) or started)
         return bool(waiting or busy)
 
     def _open_jobs(self) -> list[tuple[Job, Status | None]]:
@@ -109,7 +109,7 @@ class Runner:
                 job = get(self.workspace, job_id)
             except LoraError:
                 continue  # no job, or one of a newer version
-            _tell(watchers.ended, self.workspace, job, status)
+            watchers.ended(self.workspace, job, status)
         # Another computer's own runner looks after its jobs.
         return [
             (job, status)
@@ -162,6 +162,7 @@ class Runner:
                 asked_at=kept.asked_at,
                 asked=kept.asked,
                 told=kept.told,
+                signalled=kept.signalled,
                 owner=kept.owner,
             )
         child = self.children.get(job.id)
@@ -188,7 +189,9 @@ class Runner:
         if code is None and owner is not None and liveness.process_start(owner.pid) is None:
             # Taken over from an earlier runner. Its id is not reused while its group has members.
             platform.end_group(owner.pid, kill=True)
-        ended = settle(job, exit_code=code)
+        # Of a child of ours we know; what an earlier runner sent is only to be guessed from the clock.
+        by_us = watch.signalled or (None if code is None else False)
+        ended = settle(job, exit_code=code, by_us=by_us)
         if ended is not None and ended.end is not None:
             _log.info("job %s: %s. %s", job.id, ended.state, ended.end.cause)
         self._watched.pop(job.id, None)
@@ -222,12 +225,15 @@ class Runner:
             pid = watch.owner.pid
         if pid is None:
             return
+        watch.signalled = True
         _log.info("job %s: %s to process group %d", job.id, "SIGKILL" if kill else "SIGTERM", pid)
         platform.end_group(pid, kill=kill)
 
     def _start(self, decision: Decision) -> bool:
         """From queued to starting, with a process; False when that did not come to be."""
         job, device = decision.job, decision.device
+        if self._old_process(job):
+            return False  # it keeps its turn: nobody else gets what was decided for it
         try:
             kind = kind_of(job.kind)
             claim = slots.claim(device)
@@ -237,6 +243,8 @@ class Runner:
                 now = read_status(job.folder)
                 if now is None or now.state != "queued" or waits_by_itself(now, time.time()):
                     return False  # taken back or held in the meantime
+                if hosts.elsewhere(job, now) is not None:
+                    return False  # taken over in the meantime
                 now = move(now, "starting", device=device, held=False, not_before=None, updated=time.time())
                 write_status(job.folder, now)
             self._watched[job.id] = _Watch(since=time.monotonic(), state="starting")
@@ -247,6 +255,25 @@ class Runner:
             self._could_not_start(job, error)
             return False
         _log.info("job %s: started as process %d", job.id, self.children[job.id].pid)
+        return True
+
+    def _old_process(self, job: Job) -> bool:
+        """True while a process that wrote its end is still there and has the lock, and most likely the GPU.
+
+        For a job that was resumed at once. After `LINGER_S` it is ended by force, as without a resume.
+        """
+        child, lock = self.children.get(job.id), look.engine_lock(job.folder)
+        if child is not None and platform.reap(child) is not None:
+            del self.children[job.id]
+            child = None
+        owner = liveness.read_owner(lock)
+        if child is None and not liveness.probe(lock) and not (owner is not None and owner.lives()):
+            return False
+        watch = self._watched.get(job.id)
+        if watch is None or watch.state != "queued":
+            watch = self._watched[job.id] = _Watch(since=time.monotonic(), state="queued")
+        watch.owner = owner
+        self._insist(job, watch, lingers=True)
         return True
 
     def _could_not_start(self, job: Job, error: OSError | LoraError) -> None:
@@ -264,13 +291,6 @@ class Runner:
                     write_status(job.folder, move(now, "failed", end=end, updated=end.at))
         except (OSError, LoraError):
             _log.exception("job %s: the end could not be written", job.id)
-
-
-def _tell(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    try:
-        call(*args, **kwargs)
-    except Exception:  # noqa: BLE001  a message that fails must not cost a job its supervision
-        _log.exception("%s failed", getattr(call, "__name__", "a watcher"))
 
 
 def main(arguments: Sequence[str]) -> int:

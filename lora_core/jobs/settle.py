@@ -6,40 +6,43 @@ covered: deciding that a process is dead (liveness.py) and what an exit code mea
 
 import time
 
-from lora_core.jobs import liveness, log, look, requests
+from lora_core.jobs import hosts, liveness, log, look, requests
 from lora_core.jobs.explain import explain, oom_kills
 from lora_core.jobs.records import ACTIVE, End, Job, Status, changing, move, read_status, write_status
 
 _LOG_LINES = 300
 
 
-def settle(job: Job, *, exit_code: int | None) -> Status | None:
+def settle(job: Job, *, exit_code: int | None, by_us: bool | None = None) -> Status | None:
     """Write the end of a job that is on record as active and whose process is dead.
 
-    `exit_code` is None where nobody saw the process end. None when there was nothing to settle:
-    the end is written already, or the process lives.
+    `exit_code` is None where nobody saw the process end; `by_us` tells whether it was sent a signal because
+    of a request, None where that is not known. Returns None when there was nothing to settle:
+    the end is written already, the process lives, or the job is another computer's.
 
     Raises:
         JobError, OSError, DiskFullError: it could not be written; try again later.
     """
     with changing(job.folder):
         now = read_status(job.folder)
+        if (now is None or now.state in ACTIVE) and hosts.elsewhere(job, now) is not None:
+            return None  # it changed hands since the caller looked
         if now is None:
             now = look.rebuilt(job)
             write_status(job.folder, now)
             return now
         if now.state not in ACTIVE or liveness.alive(look.engine_lock(job.folder)):
             return None
-        ended = _ended(job, now, exit_code)
+        ended = _ended(job, now, exit_code, by_us)
         write_status(job.folder, ended)
         return ended
 
 
-def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
+def _ended(job: Job, now: Status, exit_code: int | None, by_us: bool | None) -> Status:
     asked = requests.pending(job.folder)
     step, total = look.done(job, now)
     said = log.last_words(job.log, _LOG_LINES)
-    if asked is not None and _by_force(asked, exit_code):
+    if asked is not None and _by_force(asked, exit_code, by_us):
         waited = (
             "It was ended at once, as asked."
             if asked.force
@@ -74,7 +77,8 @@ def _ended(job: Job, now: Status, exit_code: int | None) -> Status:
     return move(now, "failed" if seen_ending else "lost", end=end, step=step, total=total, updated=end.at)
 
 
-def _by_force(asked: requests.Ask, exit_code: int | None) -> bool:
+def _by_force(asked: requests.Ask, exit_code: int | None, by_us: bool | None) -> bool:
     """True when it was us who ended it: by a signal, after the grace."""
-    over = asked.force or time.time() >= asked.at + asked.grace_s
-    return over and (exit_code is None or exit_code < 0)
+    if by_us is None:  # an earlier runner may have done it: by its clock, if that was not set since
+        by_us = asked.force or time.time() >= asked.at + asked.grace_s
+    return by_us and (exit_code is None or exit_code < 0)

@@ -23,6 +23,7 @@ WORKER_COMMAND: list[str] = [sys.executable, "-m", "lora_core.jobs.worker"]
 """Gets the job's folder behind it."""
 
 LOG_LIMIT_BYTES: Final = 1_000_000
+"""Of what the runner and the processes that follow an end print."""
 _AGAIN_S: Final = 3.0  # a runner that cannot start is not tried at every look of a page
 
 _OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -31,7 +31,6 @@ AGAIN_S: Final = 3.0
 """Before a process that should follow an end and died is started again; longer each time."""
 MOST_STARTS: Final = 5
 _LOOK_AGAIN_S: Final = 2.0
-_LOG_LIMIT_BYTES: Final = 1_000_000
 
 _LOADED_AT: Final = time.time()
 """When this process began, and so before any end that it sees."""
@@ -230,7 +229,7 @@ def _follow_up(workspace: Workspace) -> None:
 def _start(workspace: Workspace, job: Job, *more: str) -> None:
     path = workspace.runner / "after.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
+    if path.exists() and path.stat().st_size > spawn.LOG_LIMIT_BYTES:
         path.replace(path.with_suffix(".log.1"))
     with path.open("ab") as log:
         _of(workspace).children.append(spawn.detached([*AFTER_COMMAND, str(job.folder), *more], log, {}))

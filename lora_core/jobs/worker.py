@@ -22,7 +22,19 @@ from types import FrameType
 from typing import Final
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs import kinds, liveness, log, log_pipe, look, platform, requests, slots, spawn
+from lora_core.jobs import (
+    fencing,
+    hosts,
+    kinds,
+    liveness,
+    log,
+    log_pipe,
+    look,
+    platform,
+    requests,
+    slots,
+    spawn,
+)
 from lora_core.jobs.explain import explain, oom_kills, own_lines, told
 from lora_core.jobs.kinds import Task
 from lora_core.jobs.records import (
@@ -61,10 +73,12 @@ def main(arguments: Sequence[str]) -> int:
     except TimeoutError:
         _log.error("Another process has been doing this job for 10 s; this one ends.")
         return OWNED_BY_ANOTHER
+    fence = fencing.Fence(folder)
     status = _begin(job, lock)
     if status is None:
         return 0
-    return _do(FolderReporter(workspace, job, lock, status), workspace, job)
+    fence.guard()
+    return _do(FolderReporter(workspace, job, lock, status, fence), workspace, job)
 
 
 def _begin(job: Job, lock: liveness.Lock) -> Status | None:
@@ -73,6 +87,9 @@ def _begin(job: Job, lock: liveness.Lock) -> Status | None:
         now = read_status(job.folder)
         if now is None or now.state != "starting":
             _log.error("The job is %s, not starting; this process ends.", now.state if now else "unreadable")
+            return None
+        if (host := hosts.elsewhere(job, now)) is not None:
+            _log.error("The job was taken over by %s before this process began; it ends.", host)
             return None
         for part in job.folder.glob(".*.part"):
             part.unlink(missing_ok=True)  # of an attempt that was killed while it wrote

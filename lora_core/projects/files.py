@@ -17,13 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from lora_core import history, settings
 from lora_core.errors import FileTooNewError, SettingsError, WorkspaceError
 from lora_core.history import History, Step
 from lora_core.projects import places
 from lora_core.projects.record import Project
+from lora_core.volumes import locked
 from lora_core.workspace import Workspace, safe_name, write_atomic
 
 FORMAT: Final = 1
@@ -127,9 +126,9 @@ def _locked(workspace: Workspace, name: str) -> Iterator[None]:
     workspace.projects.mkdir(parents=True, exist_ok=True)
     path = path_of(workspace, name)
     try:
-        with FileLock(path.with_name(f".{path.stem}.lock"), timeout=_LOCK_WAIT_S):
+        with locked(path.with_name(f".{path.stem}.lock"), timeout_s=_LOCK_WAIT_S):
             yield
-    except Timeout as error:
+    except TimeoutError as error:
         raise WorkspaceError(
             f"The project {name} was not saved.",
             why=f"Another window has been writing it for more than {_LOCK_WAIT_S:.0f} seconds.",

@@ -1,14 +1,13 @@
 """A disk that runs full during a run: nothing is cut off, the run is paused with the cause, and goes on."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import disks
 import psutil
 import pytest
 from safetensors.torch import load_file
@@ -33,16 +32,8 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 24 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
-    if (
-        not sys.platform.startswith("linux")
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("mounting a small disk needs Linux and the rights of root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with disks.small(tmp_path / "disk", "24m") as place:
+        yield place
 
 
 def fill(disk: Path, *, leave: int = 0) -> Path:

@@ -122,6 +122,41 @@ def test_two_hosts_share_a_workspace_and_leave_each_others_jobs_alone(
         assert jobs.wait(ws, job.id, PATIENCE_S).state == "finished"
 
 
+def test_a_process_that_lives_on_at_the_old_computer_ends_and_leaves_the_job_to_the_new_one(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def at(host: str) -> None:
+        monkeypatch.setenv("LORA_HOST", host)
+        monkeypatch.setenv("LORA_LOCKS", "local")  # each has its own, and sees none of the other's
+        monkeypatch.setenv("LORA_LOCAL_STATE", str(tmp_path / f"disk of {host}"))
+        monkeypatch.setattr(spawn, "_started", {})
+
+    at("attic")
+    job = jobs.create(ws, "walk", "taken over")
+    old = psutil.Process(begun(job))
+    until(lambda: jobs.status(ws, job.id).saved is not None)
+    old.suspend()  # cut off, as from where the other computer looks
+    (job.folder / "began").unlink()
+
+    at("cellar")
+    hosts.take_over(ws, job.id, anyway=True)
+    assert jobs.status(ws, job.id).state == "lost"
+    jobs.resume(ws, job.id)
+    new = begun(job)
+    old.resume()
+    until(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE)
+    said = (job.folder / "fenced.attic.log").read_text("utf-8")
+    assert f"taken over by cellar. Process {old.pid} on attic" in said
+    step = jobs.status(ws, job.id).step
+    until(lambda: jobs.status(ws, job.id).step > step)
+    now, owner = jobs.status(ws, job.id), liveness.read_owner(look.engine_lock(job.folder))
+    assert (now.state, now.attempt, now.elsewhere) == ("running", 2, None)
+    assert owner is not None
+    assert (owner.host, owner.pid) == ("cellar", new)
+    (job.folder / "enough").touch()
+    assert jobs.wait(ws, job.id, PATIENCE_S).state == "finished"
+
+
 def test_a_job_works_the_same_where_its_locks_are_on_the_own_disk(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

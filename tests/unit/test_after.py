@@ -120,6 +120,18 @@ def test_killed_while_it_sends_it_goes_on_with_the_next_and_sends_nothing_twice(
     assert [path for path, _ in server.got] == ["/a", "/b"]
 
 
+def test_what_a_command_prints_is_bounded_and_its_last_words_are_kept(ws: Workspace, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    then = "[print('x' * 999) for _ in range(20000)]; print('the last words')"
+    choices.set_at_end(ws, AtEnd(command=marking(mark, then)))
+    job = over(ws)
+    assert followed(job)["steps"]["command"]["exit_code"] == 0
+    parts = sorted(part for part in job.folder.glob("after.log*") if part.suffix != ".lock")
+    assert [part.name for part in parts] == ["after.log", "after.log.1", "after.log.2"]
+    assert sum(part.stat().st_size for part in parts) < 14_000_000
+    assert parts[0].read_text().splitlines()[-1] == "the last words"
+
+
 def test_a_command_is_not_run_again_after_a_kill(ws: Workspace, tmp_path: Path) -> None:
     mark, gone = tmp_path / "mark", tmp_path / "gone"
     wait = f"[time.sleep(0.1) for _ in iter(lambda: os.path.exists({str(gone)!r}), True)]"

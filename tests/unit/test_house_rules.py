@@ -105,3 +105,13 @@ def test_no_file_names_a_folder_of_one_machine() -> None:
                 if pattern.search(line):
                     found.append(f"{relative(path)}:{number} {line.strip()[:80]}")
     assert found == []
+
+
+def test_every_lock_knows_where_locks_hold() -> None:
+    """On a network volume a lock in the workspace may hold nobody out; `volumes.locked` sees to that."""
+    found = {}
+    for path in files("lora_core", "pages", "ui", "Home.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "filelock":
+                found[relative(path)] = node.lineno
+    assert set(found) == {"lora_core/volumes.py"}

@@ -545,6 +545,31 @@ def test_an_import_on_its_way_is_not_cleared_by_another(workspace: Workspace, ph
     assert sorted(path.name for path in workspace.datasets.iterdir()) == ["first", "second"]
 
 
+def test_what_another_computer_imports_is_left_alone_where_its_lock_is_not_seen(
+    workspace: Workspace, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "a.png").write_bytes(GOOD)
+    other = photos.parent / "other"
+    other.mkdir()
+    (other / "b.png").write_bytes(GOOD)
+    monkeypatch.setenv("LORA_LOCKS", "local")
+
+    def at(host: str) -> None:
+        monkeypatch.setenv("LORA_HOST", host)
+        monkeypatch.setenv("LORA_LOCAL_STATE", str(tmp_path / host))
+
+    class Elsewhere(NullReporter):
+        def progress(self, progress: Progress) -> None:
+            at("cellar")
+            import_dataset(workspace, other, "second")
+            at("attic")
+            import_dataset(workspace, other, "third")
+
+    at("attic")
+    import_dataset(workspace, photos, "first", Elsewhere())
+    assert sorted(path.name for path in workspace.datasets.iterdir()) == ["first", "second", "third"]
+
+
 def test_uploads_that_nobody_imported_are_removed_after_a_week(workspace: Workspace) -> None:
     old, new = new_upload(workspace), new_upload(workspace)
     for path in (old, new):

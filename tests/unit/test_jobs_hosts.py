@@ -10,7 +10,7 @@ import pytest
 
 from lora_core import jobs
 from lora_core.errors import JobError
-from lora_core.jobs import control, hosts, liveness, look, records, requests, runner, spawn
+from lora_core.jobs import control, fencing, hosts, liveness, look, records, requests, runner, spawn
 from lora_core.jobs.records import Status, read_status, write_status
 from lora_core.workspace import Workspace, read_json, write_json
 
@@ -23,6 +23,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(control, "ensure_runner", lambda _workspace: False)
     monkeypatch.setattr(spawn, "ensure_runner", lambda _workspace: False)
     monkeypatch.setattr(hosts, "WATCH_S", 0.1)
+    monkeypatch.setattr(fencing, "LET_GO_S", 0.0)
     monkeypatch.setenv("LORA_HOST", "here")
     return Workspace.open(tmp_path / "ws")
 

@@ -1,6 +1,8 @@
 """The queue: places, holds, times, taking out and putting back, and the stop after a failure."""
 
+import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -14,9 +16,9 @@ import pytest
 
 from lora_core import jobs
 from lora_core.errors import JobError
-from lora_core.jobs import control, listing, runner, slots, spawn
+from lora_core.jobs import control, listing, liveness, requests, runner, slots, spawn
 from lora_core.jobs.records import End, Status, read_status, write_status
-from lora_core.workspace import Workspace, write_json
+from lora_core.workspace import Workspace, read_json, write_json
 
 queue_module = sys.modules["lora_core.jobs.queue"]  # the package has a function of this name
 
@@ -287,10 +289,23 @@ def test_a_watcher_that_fails_costs_no_supervision(ws: Workspace, monkeypatch: p
     def broken(*_arguments: object) -> None:
         raise RuntimeError("no message today")
 
-    for name in ("looked", "ended", "busy"):
+    for name in ("_watch", "_over", "_look"):
         monkeypatch.setattr(runner.watchers, name, broken)
     fails(ws)
     assert runner.Runner(ws).look() is False
+
+
+def test_a_change_that_keeps_time_and_number_of_the_file_is_seen(ws: Workspace) -> None:
+    job = fails(ws)
+    supervisor = runner.Runner(ws)
+    assert supervisor.look() is False
+    path = ws.jobs / job / "status.json"
+    before = path.stat()
+    resumed = json.loads(path.read_text("utf-8")) | {"state": "queued", "held": True, "end": None}
+    path.write_text(json.dumps(resumed), "utf-8")  # in the same file, as a disk may give its number again
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert supervisor.look() is True
 
 
 # --- who is taken for whom ------------------------------------------------------------------------------
@@ -347,3 +362,49 @@ def test_many_who_look_at_once_see_one_queue(ws: Workspace) -> None:
     for thread in threads:
         thread.join()
     assert seen == [made] * 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="looks exclude each other there")
+def test_a_job_that_is_resumed_at_once_waits_until_its_old_process_is_gone(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def start(folder: Path, **_rest: Any) -> SimpleNamespace:
+        begun.append(folder.name)
+        return SimpleNamespace(pid=5_000_000, poll=lambda: None)  # more than Linux gives out
+
+    monkeypatch.setattr(spawn, "start_worker", start)
+    job, other = jobs.create(ws, "import", "x"), jobs.create(ws, "import", "y")
+    put(ws, job.id, "paused")
+    supervisor = runner.Runner(ws)
+    with liveness.Lock.acquire(job.folder / "engine.lock"):  # it wrote its end, and gives its memory back
+        jobs.resume(ws, job.id)
+        for _ in range(3):
+            supervisor.look()
+        assert (begun, of(ws, job.id).state) == ([other.id], "queued")
+    supervisor.look()
+    assert begun == [other.id, job.id]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_what_the_runner_ended_is_told_as_such_whatever_the_clock_says(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "KILL_AFTER_S", 0.0)
+    job = jobs.create(ws, "train", "x")
+    put(ws, job.id, "running")
+    supervisor = runner.Runner(ws)
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    ) as deaf:
+        supervisor.children[job.id] = deaf
+        with liveness.Lock.acquire(job.folder / "engine.lock"):
+            requests.ask(job.folder, "stop", grace_s=0.0)
+            record = read_json(job.folder / "requests" / "stop.json")
+            # The clock was set back an hour after the request.
+            write_json(job.folder / "requests" / "stop.json", record | {"at": time.time() + 3600})
+            supervisor.look()
+        os.waitid(os.P_PID, deaf.pid, os.WEXITED | os.WNOWAIT)
+        supervisor.look()
+    assert of(ws, job.id).state == "stopped"

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,6 +167,9 @@ class QueueMachine(RuleBasedStateMachine):
                 assert not passed or its.held or (its.not_before or 0.0) > self.clock.wall
 
     def started(self, folder: Path, **_rest: Any) -> _Process:
+        old = self.processes.get(folder.name)
+        if old is not None and old.lock is not None and old.code is None:
+            self.broken.append(AssertionError("a second process for one job"))
         process = self.processes[folder.name] = _Process(jobs.get(self.ws, folder.name))
         return process
 
@@ -193,9 +197,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def first(self) -> None:
-        self.create("train", hold=False, later_s=None)
-        self.create("train", hold=False, later_s=None)
-        self.create("train", hold=False, later_s=None)
+        for _ in range(4):
+            self.create("train", hold=False, later_s=None)
+        self.create("import", hold=False, later_s=1e6)  # for which there would be room at once
         self.the_runner_looks(begins=True)
 
     @rule(
@@ -219,6 +223,8 @@ class QueueMachine(RuleBasedStateMachine):
                 jobs.stop(self.ws, job_id, force=True)
             else:
                 getattr(jobs, what)(self.ws, job_id)
+                if what in {"hold", "release"}:
+                    assert self.status(job_id).held == (what == "hold")
 
     @precondition(_some_can_go_on)
     @rule(pick=PICK)
@@ -232,11 +238,21 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, onto=PICK, to_end=st.booleans())
     def reorder(self, pick: int, onto: int, to_end: bool) -> None:
-        moved, before = self.some(pick), None if to_end else self.some(onto)
+        pool = [*(entry.job.id for entry in jobs.queue(self.ws)), self.some(pick)]
+        moved, before = pool[pick % len(pool)], None if to_end else pool[onto % len(pool)]
+        others = [entry.job.id for entry in jobs.queue(self.ws) if entry.job.id != moved]
         with contextlib.suppress(JobError):
             jobs.reorder(self.ws, moved, before=before)
             order = [entry.job.id for entry in jobs.queue(self.ws)]
+            assert [name for name in order if name != moved] == others, "nobody else moved"
             assert before == moved or order[order.index(moved) :][1:2] == ([] if before is None else [before])
+
+    @rule(pick=PICK, onto=PICK)
+    def two_get_the_same_place(self, pick: int, onto: int) -> None:
+        """As in the end of many moves between the same two, or in a folder that was copied back."""
+        if waiting := jobs.queue(self.ws):
+            one, other = waiting[pick % len(waiting)], waiting[onto % len(waiting)]
+            write_status(one.job.folder, replace(one.status, order=other.status.order))
 
     @rule(pick=PICK, later_s=st.none() | JUMPS)
     def start_at(self, pick: int, later_s: float | None) -> None:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,6 +173,36 @@ def test_the_last_verified_state_stays_whatever_the_settings_say(tmp_path: Path)
     assert len(list((tmp_path / "states").iterdir())) == 3
     saves.forget_steps(30, verified=30)
     assert not saves.state(20).exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        # An asked state within the last 20 steps stays, and all within the last two epochs of 16.
+        ({"save_every_n_steps": 10, "save_last_n_steps_state": 20, "save_state": True}, [20, 30, 43, 47, 50]),
+        (
+            {"save_every_n_epochs": 1, "save_last_n_epochs_state": 2, "save_state": True},
+            [16, 20, 27, 30, 43, 47, 50],
+        ),
+        ({"save_every_n_steps": 10, "save_state": True}, [3, 13, 16, 20, 27, 30, 43, 47, 50]),
+        ({"save_last_n_steps_state": 5}, [3, 13, 16, 20, 27, 30, 43, 47, 50]),
+        ({"save_every_n_steps": 10, "save_last_n_steps_state": 5}, [47, 50]),
+    ],
+)
+def test_states_that_were_asked_for_go_with_those_of_the_schedule(
+    tmp_path: Path, settings: dict[str, Any], left: list[int]
+) -> None:
+    saves = Saves(tmp_path, SavingSettings(output_name="a[b]", **settings))
+    for step in (3, 13, 16, 20, 27, 30, 43, 47, 50):
+        made(tmp_path, step).rename(saves.state(step))
+    made(tmp_path, 3).rename(tmp_path / "states" / "other-step00000003-state")
+    saves.forget_asked(16, verified=3)
+    saves.forget_asked(16, verified=0)
+    assert len(complete_states(tmp_path)) == 10, "nothing newer was read back"
+    saves.forget_asked(16, verified=50)
+    found = complete_states(tmp_path)
+    assert sorted(one.step for one in found if one.name.startswith("a[b]")) == left
+    assert any(one.name.startswith("other") for one in found)
 
 
 def test_a_state_that_is_read_back_differently_is_not_kept_and_the_old_one_stays(

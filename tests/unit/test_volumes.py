@@ -4,13 +4,16 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lora_core import volumes
+from lora_core import projects, volumes
 from lora_core.datasets.index import index_file, open_index
-from lora_core.jobs import liveness, places
+from lora_core.errors import WorkspaceError
+from lora_core.jobs import addresses, choices, liveness, places
+from lora_core.projects.record import Project
 from lora_core.volumes import Volume
 from lora_core.workspace import Workspace
 
@@ -286,3 +289,52 @@ def test_a_wal_that_cannot_be_opened_is_told_from_a_full_disk(
 
     monkeypatch.setattr(volumes.sqlite3, "connect", lambda *_, **__: Refusing())
     assert volumes.try_out(tmp_path) == (True, False)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from lora_core.volumes import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def locks_of(workspace: Workspace) -> dict[str, tuple[Path, Callable[[], object]]]:
+    """By what they guard: the lock as it is called, and something that needs it."""
+    return {
+        "a project": (
+            workspace.projects / ".mine.lock",
+            lambda: projects.save(workspace, Project(name="mine")),
+        ),
+        "the choices": (workspace.runner / "settings.lock", lambda: choices.keep_awake(workspace, on=False)),
+        "the addresses": (
+            workspace.root / ".access" / "notify.lock",
+            lambda: addresses.keep(workspace, "ntfy://a", "ntfy"),
+        ),
+    }
+
+
+@pytest.mark.usefixtures("on_a_network")
+@pytest.mark.parametrize("what", ["a project", "the choices", "the addresses"])
+def test_the_locks_of_all_that_is_kept_hold_on_a_network_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    workspace = Workspace.open(tmp_path / "ws")
+    monkeypatch.setattr(addresses, "_into_keyring", lambda _user, _url: False)
+    monkeypatch.setattr(choices, "_LOCK_S", 0.1)
+    monkeypatch.setattr(projects.files, "_LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(addresses, "KEYRING_WAIT_S", 0.05)
+    path, write = locks_of(workspace)[what]
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(WorkspaceError, match="Another"):
+            write()
+        other.stdin.close()
+        assert other.wait(60) == 0
+    write()
+    assert list(workspace.root.rglob("*.lock")) == []

@@ -7,6 +7,7 @@ Covered: names, places, keeping the last ones only. Not covered: what is in the 
 `lora_file.py`, `metadata.py` and `states.py`).
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,37 @@ class Saves:
             self.step_file(oldest).unlink(missing_ok=True)
         if oldest := self._old_step(step, states or files):
             self._forget_state(oldest, verified)
+
+    def forget_asked(self, steps_per_epoch: int, *, verified: int) -> None:
+        """Remove states of pauses and of "save now" that lie further back than what the settings keep.
+
+        `verified` is the step of the newest state, which was just read back; only older ones go.
+        """
+        settings = self.settings
+        reaches = []
+        if distance := settings.save_every_n_steps and (
+            settings.save_last_n_steps_state or settings.save_last_n_steps
+        ):
+            reaches.append(verified - distance - 1)
+        if keep := settings.save_every_n_epochs and (
+            settings.save_last_n_epochs_state or settings.save_last_n_epochs
+        ):
+            every = settings.save_every_n_epochs or 1
+            epoch = verified // steps_per_epoch // every * every
+            reaches.append(self._old_epoch(epoch, keep) * steps_per_epoch)
+        if not reaches:
+            return
+        name = re.compile(re.escape(settings.output_name) + r"-step(\d{8,})-state")
+        for path in (self.folder / "states").iterdir():
+            found = name.fullmatch(path.name)
+            if found and int(found[1]) <= min(reaches) and not self._planned(int(found[1]), steps_per_epoch):
+                self._forget_state(int(found[1]), verified)
+
+    def _planned(self, step: int, steps_per_epoch: int) -> bool:
+        """True for a step whose state `forget_steps` or `forget_epochs` removes when it is its turn."""
+        each = self.settings.save_every_n_epochs
+        by_epoch = each is not None and step % (each * steps_per_epoch) == 0
+        return self.settings.save_state and (self.step_due(step) or by_epoch)
 
     def _forget_state(self, step: int, verified: int) -> None:
         if step < verified:  # else it may be the last good one

@@ -371,6 +371,7 @@ class Trainer:
         self._newest_state = position.step
         self._watch.wrote(path)
         self._reporter.saved(path, position.step)
+        self._saves.forget_asked(self._plan.steps_per_epoch, verified=self._newest_state)
 
     def _finish(self) -> Path:
         """The last state and the finished file."""

@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import disks
 import job_rig
 import psutil
 import pytest
@@ -162,21 +162,13 @@ def test_two_apps_on_one_workspace_share_one_runner_and_lose_nothing(tmp_path: P
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A workspace with one finished job, on a disk that was made read only since."""
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        pytest.skip("a disk can be made read only by root on Linux only")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
-    done = subprocess.run(mount, check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip(f"no disk could be made here: {done.stderr.decode().strip()}")
-    ws = Workspace.open(place / "ws")
-    job = jobs.create(ws, "import", "Old pictures", {"source": "nowhere"}, start=False)
-    jobs.stop(ws, job.id)
-    until(lambda: processes_of(ws.root) == [])
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-    yield ws.root
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with disks.small(tmp_path / "disk", "8m") as place:
+        ws = Workspace.open(place / "ws")
+        job = jobs.create(ws, "import", "Old pictures", {"source": "nowhere"}, start=False)
+        jobs.stop(ws, job.id)
+        until(lambda: processes_of(ws.root) == [])
+        disks.make_read_only(place)
+        yield ws.root
 
 
 def test_a_read_only_workspace_shows_what_it_has_and_says_why_nothing_can_be_added(
