@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ def test_old_epoch_files_and_their_states_go_and_the_newest_stay(tmp_path: Path)
         if saves.epoch_due(epoch, epochs=10):
             saves.epoch_file(epoch).touch()
             saves.state(epoch * 5).mkdir(parents=True)
-            saves.forget_epochs(epoch, steps_per_epoch=5, verified=epoch * 5)
+            saves.forget(epoch * 5, epoch, steps_per_epoch=5, verified=epoch * 5)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "lora-000006.safetensors",
         "lora-000008.safetensors",
@@ -148,29 +147,38 @@ def test_old_epoch_files_and_their_states_go_and_the_newest_stay(tmp_path: Path)
 
 def test_states_can_be_fewer_than_files(tmp_path: Path) -> None:
     saving = SavingSettings(
-        save_every_n_epochs=1, save_last_n_epochs_state=2, save_every_n_steps=10, save_last_n_steps_state=10
-    )
+        save_state=True,
+        save_every_n_epochs=1, save_last_n_epochs_state=2, save_every_n_steps=10, save_last_n_steps_state=10,
+    )  # fmt: skip
     saves = Saves(tmp_path, saving)
-    for epoch in range(1, 6):
-        for step in (epoch * 20 - 10, epoch * 20):
-            saves.step_file(step).touch()
-            saves.state(step).mkdir(parents=True, exist_ok=True)
-            saves.forget_steps(step, verified=step)
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 10
+    for step in range(10, 101, 10):
+        saves.step_file(step).touch()
+        saves.state(step).mkdir(parents=True, exist_ok=True)
+        if step % 20 == 0:
+            saves.epoch_file(step // 20).touch()
+        saves.forget(step, step // 20, steps_per_epoch=20, verified=step)
+    assert len(list((tmp_path / "checkpoints").glob("lora-step*"))) == 10
+    assert len(list((tmp_path / "checkpoints").glob("lora-00*"))) == 5
     assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
+        "lora-step00000080-state",  # the step's turn is over, and its epoch is one of the last two
         "lora-step00000090-state",
         "lora-step00000100-state",
     ]
-    shutil.rmtree(tmp_path / "states")
-    for epoch in range(1, 6):
-        saves.epoch_file(epoch).touch()
-        saves.state(epoch * 20).mkdir(parents=True)
-        saves.forget_epochs(epoch, steps_per_epoch=20, verified=epoch * 20)
-    assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
-        "lora-step00000080-state",
-        "lora-step00000100-state",
+
+
+def test_what_a_kill_kept_from_going_goes_at_the_next_save_and_the_rest_stays(tmp_path: Path) -> None:
+    saves = Saves(tmp_path, SavingSettings(save_every_n_steps=10, save_last_n_steps=10))
+    others = [
+        saves.step_file(15),
+        saves.final_file(),
+        saves.epoch_file(1),
+        saves.folder / "checkpoints/a.safetensors",
     ]
-    assert len(list((tmp_path / "checkpoints").glob("lora-00*"))) == 5
+    for path in (*others, saves.step_file(10), saves.step_file(20), saves.step_file(50), saves.step_file(60)):
+        path.touch()
+    saves.forget(60, 1, steps_per_epoch=40, verified=60)
+    kept = {saves.step_file(50), saves.step_file(60), *others}
+    assert set((tmp_path / "checkpoints").iterdir()) == kept, "15 was asked for, and epochs have no limit"
 
 
 def test_step_files_further_back_than_asked_go(tmp_path: Path) -> None:
@@ -178,7 +186,7 @@ def test_step_files_further_back_than_asked_go(tmp_path: Path) -> None:
     for number in range(1, 61):
         if saves.step_due(number):
             saves.step_file(number).touch()
-            saves.forget_steps(number, verified=number)
+            saves.forget(number, 0, steps_per_epoch=100, verified=number)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "lora-step00000040.safetensors",
         "lora-step00000050.safetensors",

@@ -169,37 +169,37 @@ def test_the_last_verified_state_stays_whatever_the_settings_say(tmp_path: Path)
     saves = Saves(tmp_path, SavingSettings(save_every_n_steps=10, save_last_n_steps_state=1))
     for step in (10, 20, 30):
         saves.state(step).mkdir(parents=True)
-        saves.forget_steps(step, verified=10)  # nothing newer than step 10 was read back
+        saves.forget(step, 0, 100, verified=10)  # nothing newer than step 10 was read back
     assert len(list((tmp_path / "states").iterdir())) == 3
-    saves.forget_steps(30, verified=30)
+    saves.forget(30, 0, 100, verified=30)
     assert not saves.state(20).exists()
 
 
 @pytest.mark.parametrize(
     ("settings", "left"),
     [
-        # An asked state within the last 20 steps stays, and all within the last two epochs of 16.
-        ({"save_every_n_steps": 10, "save_last_n_steps_state": 20, "save_state": True}, [20, 30, 43, 47, 50]),
+        # Saves are due at steps 10, 20, …, or at 16, 32, …; the others were asked for.
+        ({"save_every_n_steps": 10, "save_last_n_steps_state": 20, "save_state": True}, [27, 30, 43, 47, 50]),
         (
             {"save_every_n_epochs": 1, "save_last_n_epochs_state": 2, "save_state": True},
-            [16, 20, 27, 30, 43, 47, 50],
+            [20, 27, 30, 43, 47, 50],
         ),
         ({"save_every_n_steps": 10, "save_state": True}, [3, 13, 16, 20, 27, 30, 43, 47, 50]),
         ({"save_last_n_steps_state": 5}, [3, 13, 16, 20, 27, 30, 43, 47, 50]),
-        ({"save_every_n_steps": 10, "save_last_n_steps_state": 5}, [47, 50]),
+        ({"save_every_n_steps": 10, "save_last_n_steps_state": 5}, [43, 47, 50]),
     ],
 )
-def test_states_that_were_asked_for_go_with_those_of_the_schedule(
+def test_states_that_were_asked_for_and_those_of_the_schedule_go_together(
     tmp_path: Path, settings: dict[str, Any], left: list[int]
 ) -> None:
     saves = Saves(tmp_path, SavingSettings(output_name="a[b]", **settings))
     for step in (3, 13, 16, 20, 27, 30, 43, 47, 50):
         made(tmp_path, step).rename(saves.state(step))
     made(tmp_path, 3).rename(tmp_path / "states" / "other-step00000003-state")
-    saves.forget_asked(16, verified=3)
-    saves.forget_asked(16, verified=0)
+    saves.forget(50, 3, 16, verified=3)
+    saves.forget(50, 3, 16, verified=0)
     assert len(complete_states(tmp_path)) == 10, "nothing newer was read back"
-    saves.forget_asked(16, verified=50)
+    saves.forget(50, 3, 16, verified=50)
     found = complete_states(tmp_path)
     assert sorted(one.step for one in found if one.name.startswith("a[b]")) == left
     assert any(one.name.startswith("other") for one in found)
@@ -257,7 +257,7 @@ def test_a_kill_at_any_boundary_inside_a_save_leaves_a_good_state(tmp_path: Path
             folder, SavingSettings(output_name="x", save_every_n_steps=1, save_last_n_steps_state=1)
         )
         save_state(saves.state(step), position, lora={"a": torch.arange(3.0)}, movers={"optimizer": {}})
-        saves.forget_steps(step, verified=step)
+        saves.forget(step, 0, 100, verified=step)
 
     died, operations = True, 0
     while died:

@@ -50,71 +50,50 @@ class Saves:
         every = self.settings.save_every_n_steps
         return every is not None and step % every == 0
 
-    def forget_epochs(self, epoch: int, steps_per_epoch: int, *, verified: int) -> None:
-        """Remove the epoch file and the state that the newest ones, of `epoch`, push out.
+    def forget(self, step: int, epoch: int, steps_per_epoch: int, *, verified: int) -> None:
+        """Remove what the saves up to `step` and after `epoch` push out, and what a kill kept from going.
 
-        `verified` is the step of the newest state that was read back; only older ones go.
+        A file goes with its own schedule. A state goes when every schedule that has a save at its step lets go
+        of it; one that was asked for (a pause, "save now") has none, and goes when all have passed it by.
+        `verified` is the step of the newest state that was read back: only states older than that go.
         """
-        files, states = self.settings.save_last_n_epochs, self.settings.save_last_n_epochs_state
-        if oldest := self._old_epoch(epoch, files):
-            self.epoch_file(oldest).unlink(missing_ok=True)
-        if oldest := self._old_epoch(epoch, states or files):
-            self._forget_state(oldest * steps_per_epoch, verified)
+        by_steps, by_epochs = self._edges(step, epoch, steps_per_epoch, states=False)
+        for path in (self.folder / "checkpoints").glob("*.safetensors"):
+            at = self._number(path, r"-step(\d{8,})\.safetensors")
+            epoch = self._number(path, r"-(\d{6})\.safetensors")
+            old_step = at is not None and self.step_due(at) and at <= by_steps
+            if old_step or (epoch is not None and epoch * steps_per_epoch <= by_epochs):
+                path.unlink(missing_ok=True)
+        by_steps, by_epochs = self._edges(step, epoch, steps_per_epoch, states=True)
+        for path in (self.folder / "states").glob("*-state"):
+            at = self._number(path, r"-step(\d{8,})-state")
+            if at is None or at >= verified:  # else it may be the last good one
+                continue
+            each = self.settings.save_every_n_epochs
+            by_epoch = each is not None and at % (each * steps_per_epoch) == 0
+            plans = ((self.step_due(at), by_steps), (by_epoch, by_epochs)) if self.settings.save_state else ()
+            planned = [edge for due, edge in plans if due]
+            if at <= min(planned or [edge for edge in (by_steps, by_epochs) if edge] or [0]):
+                manifest.remove(path)
 
-    def _old_epoch(self, epoch: int, keep: int | None) -> int:
-        """The epoch whose save goes when `keep` are kept; 0 when there is none."""
-        every = self.settings.save_every_n_epochs
-        return max(0, epoch - every * keep) if every and keep else 0
+    def _edges(self, step: int, epoch: int, steps_per_epoch: int, *, states: bool) -> tuple[int, int]:
+        """The last step that goes, by the saves every n steps and those every n epochs; 0 where all stay."""
+        saving = self.settings
+        distance, keep = saving.save_last_n_steps, saving.save_last_n_epochs
+        if states:
+            distance = saving.save_last_n_steps_state or distance
+            keep = saving.save_last_n_epochs_state or keep
+        by_steps = by_epochs = 0
+        if (every := saving.save_every_n_steps) and distance:
+            by_steps = (step // every * every - distance - 1) // every * every
+        if (every := saving.save_every_n_epochs) and keep:
+            by_epochs = (epoch // every * every - every * keep) * steps_per_epoch
+        return max(0, by_steps), max(0, by_epochs)
 
-    def forget_steps(self, step: int, *, verified: int) -> None:
-        """Remove the step file and the state that lie further back than the settings allow.
-
-        `verified` is as in `forget_epochs`.
-        """
-        files, states = self.settings.save_last_n_steps, self.settings.save_last_n_steps_state
-        if oldest := self._old_step(step, files):
-            self.step_file(oldest).unlink(missing_ok=True)
-        if oldest := self._old_step(step, states or files):
-            self._forget_state(oldest, verified)
-
-    def forget_asked(self, steps_per_epoch: int, *, verified: int) -> None:
-        """Remove states of pauses and of "save now" that lie further back than what the settings keep.
-
-        `verified` is the step of the newest state, which was just read back; only older ones go.
-        """
-        settings = self.settings
-        reaches = []
-        if distance := settings.save_every_n_steps and (
-            settings.save_last_n_steps_state or settings.save_last_n_steps
-        ):
-            reaches.append(verified - distance - 1)
-        if keep := settings.save_every_n_epochs and (
-            settings.save_last_n_epochs_state or settings.save_last_n_epochs
-        ):
-            every = settings.save_every_n_epochs or 1
-            epoch = verified // steps_per_epoch // every * every
-            reaches.append(self._old_epoch(epoch, keep) * steps_per_epoch)
-        if not reaches:
-            return
-        name = re.compile(re.escape(settings.output_name) + r"-step(\d{8,})-state")
-        for path in (self.folder / "states").iterdir():
-            found = name.fullmatch(path.name)
-            if found and int(found[1]) <= min(reaches) and not self._planned(int(found[1]), steps_per_epoch):
-                self._forget_state(int(found[1]), verified)
-
-    def _planned(self, step: int, steps_per_epoch: int) -> bool:
-        """True for a step whose state `forget_steps` or `forget_epochs` removes when it is its turn."""
-        each = self.settings.save_every_n_epochs
-        by_epoch = each is not None and step % (each * steps_per_epoch) == 0
-        return self.settings.save_state and (self.step_due(step) or by_epoch)
-
-    def _forget_state(self, step: int, verified: int) -> None:
-        if step < verified:  # else it may be the last good one
-            manifest.remove(self.state(step))
-
-    def _old_step(self, step: int, distance: int | None) -> int:
-        every = self.settings.save_every_n_steps
-        return max(0, (step - distance - 1) // every * every) if every and distance else 0
+    def _number(self, path: Path, ending: str) -> int | None:
+        """The step or epoch in the name of a file of this run."""
+        found = re.fullmatch(re.escape(self.settings.output_name) + ending, path.name)
+        return int(found[1]) if found else None
 
     def _file(self, suffix: str) -> Path:
         folder = self.folder / "checkpoints"

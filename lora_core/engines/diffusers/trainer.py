@@ -293,14 +293,18 @@ class Trainer:
                 self._save_state(place)
             raise Ended("pause", step=done, cause=full, fix=MAKE_ROOM)
         epoch_ends = done % self._plan.steps_per_epoch == 0 or done == self._plan.steps
-        if self._saves.step_due(done):
+        by_step = self._saves.step_due(done)
+        by_epoch = epoch_ends and self._saves.epoch_due(epoch, self._plan.epochs)
+        if by_step:
             self._save(self._saves.step_file(done), place, with_state=self._run.saving.save_state)
-            self._saves.forget_steps(done, verified=self._newest_state)
-        if epoch_ends and self._saves.epoch_due(epoch, self._plan.epochs):
+        if by_epoch:
             self._save(self._saves.epoch_file(epoch), place, with_state=self._run.saving.save_state)
-            self._saves.forget_epochs(epoch, self._plan.steps_per_epoch, verified=self._newest_state)
         if self._reporter.take("save"):
             self._save(self._saves.step_file(done), place, with_state=True)
+        if by_step or by_epoch:
+            # The last epoch has no file of its own, so it pushes none out.
+            passed = min(epoch if epoch_ends else epoch - 1, self._plan.epochs - 1)
+            self._saves.forget(done, passed, self._plan.steps_per_epoch, verified=self._newest_state)
         if epoch_ends:
             self._settle()
             self._log.epoch(done, epoch, self._average.value)
@@ -371,7 +375,6 @@ class Trainer:
         self._newest_state = position.step
         self._watch.wrote(path)
         self._reporter.saved(path, position.step)
-        self._saves.forget_asked(self._plan.steps_per_epoch, verified=self._newest_state)
 
     def _finish(self) -> Path:
         """The last state and the finished file."""
