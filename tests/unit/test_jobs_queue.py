@@ -60,7 +60,7 @@ def test_the_queue_has_the_order_of_asking_and_tells_places_and_reasons(ws: Work
     entries = jobs.queue(ws)
     assert [(entry.job.id, entry.place) for entry in entries] == [(first, 1), (second, 2)]
     assert entries[0].why == "It starts in a moment."
-    assert entries[1].why == "run 0 comes first. Only one training runs at a time on this computer."
+    assert entries[1].why == "“run 0” comes first. Only one training runs at a time on this computer."
 
 
 def test_a_job_can_be_moved_before_another_and_to_the_end(ws: Workspace) -> None:
