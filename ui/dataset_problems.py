@@ -71,7 +71,7 @@ def _draw_kind(kind: Kind, found: list[FileProblem]) -> None:
     files = ", ".join(problem.file for problem in found[:_NAMES_SEEN])
     if len(found) > _NAMES_SEEN:
         files += f" and {len(found) - _NAMES_SEEN} more"
-    files = f"It is about {files}."
+    files = f"{'The file is' if len(found) == 1 else 'The files are'} {files}."
     fix = found[0].fix
     if found[0].effect == "stops":
         feedback.problem(says, why=files, fix=fix)
