@@ -35,11 +35,12 @@ def draw(ws: Workspace, job: Job, status: Status) -> None:
         feedback.show(error)
     with st.container(horizontal=True, key="guide_again"):
         if status.ended:
-            for setting, value in mends(job, status):
+            for number, (setting, value) in enumerate(mends(job, status)):
                 st.button(
                     f"Train again with “{setting.label}”: {settings.in_words(setting, value)}",
                     key=f"mend_{setting.key}",
                     icon=icons.MEND,
+                    type="secondary" if number else "primary",  # it helps; the same settings again do not
                     on_click=_again,
                     args=(ws, job, {setting.key: value}),
                 )
