@@ -50,14 +50,15 @@ def start(ws: Workspace, opened: Project, *, missing: Sequence[Problem]) -> None
         return
     with feedback.user_errors():
         try:
-            job = runs.start_run(
-                ws,
-                project.run_of(opened),
-                engine=opened.engine,
-                project=opened.name,
-                retry_ladder=state.retry_ladder(ws),
-                despite_space=bool(st.session_state.pop(_DESPITE, False)),
-            )
+            with st.spinner("Getting the training ready. This takes a few seconds."):
+                job = runs.start_run(
+                    ws,
+                    project.run_of(opened),
+                    engine=opened.engine,
+                    project=opened.name,
+                    retry_ladder=state.retry_ladder(ws),
+                    despite_space=bool(st.session_state.pop(_DESPITE, False)),
+                )
         except NoRoomError as error:
             feedback.show(error)
             st.button("Start it in spite of this", key="start_despite_space", on_click=_despite_space)
@@ -111,7 +112,7 @@ def for_run(ws: Workspace, job: Job, status: Status) -> None:
 
 def _take_out(ws: Workspace, job: Job) -> None:
     st.caption("It has not started yet. Taking it out changes nothing else.")
-    if st.button("Take this training out", key=f"stop_{job.id}", icon=icons.STOP):
+    if st.button("Take this training out", key=f"stop_{job.id}", icon=icons.REMOVE):
         jobs.remove(ws, job.id)
         st.rerun()
 
