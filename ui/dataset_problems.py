@@ -118,6 +118,7 @@ def draw_conflicts(folder: Path, index: DatasetIndex) -> bool:
                 icon=icons.SAVE,
                 on_click=_settle,
                 args=(folder, conflict, True),
+                wrap=True,
             )
             st.button(
                 feedback.spoken(f"Take the text in the file of {conflict.name}"),
@@ -125,6 +126,7 @@ def draw_conflicts(folder: Path, index: DatasetIndex) -> bool:
                 icon=icons.OPEN,
                 on_click=_settle,
                 args=(folder, conflict, False),
+                wrap=True,
             )
     return True
 

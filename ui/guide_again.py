@@ -43,10 +43,11 @@ def draw(ws: Workspace, job: Job, status: Status) -> None:
                     type="secondary" if number else "primary",  # it helps; the same settings again do not
                     on_click=_again,
                     args=(ws, job, {setting.key: value}),
+                    wrap=True,
                 )
             st.button(
                 f"Train again with the settings of “{_short(job.name)}”",
-                key="train_again", icon=icons.AGAIN, on_click=_again, args=(ws, job),
+                key="train_again", icon=icons.AGAIN, on_click=_again, args=(ws, job), wrap=True,
             )  # fmt: skip
         st.button(
             "Go to the form of a new training", key="to_form", icon=icons.ADD, on_click=_form, args=(ws,)

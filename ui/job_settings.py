@@ -139,6 +139,7 @@ def _messages(ws: Workspace) -> None:
                 icon=icons.REMOVE,
                 on_click=_remove,
                 args=(ws, address.fingerprint),
+                wrap=True,
             )
 
 

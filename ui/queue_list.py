@@ -222,7 +222,7 @@ def _choose(ws: Workspace, key: str) -> None:
 
 
 def _button(label: str, does: str, job: Job, icon: str, act: Callable[[], Any]) -> None:
-    st.button(label, key=f"queue_{does}_{job.id}", icon=icon, on_click=_act, args=(act,))
+    st.button(label, key=f"queue_{does}_{job.id}", icon=icon, on_click=_act, args=(act,), wrap=True)
 
 
 def _act(act: Callable[[], Any]) -> None:

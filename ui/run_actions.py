@@ -120,7 +120,7 @@ def _take_out(ws: Workspace, job: Job) -> None:
 def _stop(ws: Workspace, job: Job, status: Status) -> None:
     st.caption("The step that is being done now is finished first. What is learned so far is saved.")
     with st.container(horizontal=True):
-        if st.button(STOP, key=f"stop_{job.id}", icon=icons.STOP):
+        if st.button(STOP, key=f"stop_{job.id}", icon=icons.STOP, wrap=True):
             jobs.stop(ws, job.id)
             st.rerun()
         if status.state != "pausing" and st.button(PAUSE, key=f"pause_{job.id}", icon=icons.PAUSE):

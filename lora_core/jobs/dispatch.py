@@ -52,7 +52,7 @@ def place(job: Job, status: Status) -> tuple[float, str]:
 def waits_by_itself(status: Status, now: float) -> str | None:
     """Why the job would wait even with nothing else to do; None when it would not."""
     if status.held:
-        return "It is held. It starts after you release it."
+        return "It is held until you release it."
     if status.not_before is not None and status.not_before > now:
         return f"It does not start before {_when(status.not_before, now)}."
     return None

@@ -79,7 +79,7 @@ def test_one_that_is_held_says_so_until_it_is_released(ws: Workspace, open_page:
     app.session_state[f"later_{cat.id}"] = True
     press(app.run(), "Hold “cat”")
     assert jobs.queue(ws)[0].held
-    assert "It is held." in shown(app)
+    assert "It is held until you release it." in shown(app)
     press(app, "Release “cat”")
     assert not jobs.queue(ws)[0].held
 
@@ -173,7 +173,7 @@ def test_the_strip_has_its_place_also_while_nothing_runs(ws: Workspace, open_pag
 def test_the_strip_tells_why_the_first_one_waits(ws: Workspace, open_page: Open) -> None:
     cat, _ = waiting(ws, "cat", "dog")
     jobs.hold(ws, cat.id)
-    assert strip(open_page()) == "Training “cat” waits. It is held. 1 more waits."
+    assert strip(open_page()) == "Training “cat” waits. It is held until you release it. 1 more waits."
 
 
 def test_with_updates_paused_the_strip_says_so_and_no_time_that_would_pass(

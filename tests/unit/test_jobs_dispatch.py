@@ -99,7 +99,7 @@ def why_of(status: Status, *, now: float = NOW, busy: tuple[Busy, ...] = (), **r
 def test_each_reason_to_wait_is_one_plain_sentence() -> None:
     queued = Status(state="queued")
     other = Busy(job=job_of(7, "train"), device="cuda:0")
-    assert why_of(Status(state="queued", held=True)) == "It is held. It starts after you release it."
+    assert why_of(Status(state="queued", held=True)) == "It is held until you release it."
     assert why_of(queued, busy=(other,)) == "“job 7” uses the graphics card."
     assert (
         why_of(queued, in_use=lambda _device: True)

@@ -120,9 +120,9 @@ def test_a_held_job_lets_others_pass_until_it_is_released(ws: Workspace) -> None
     held = jobs.create(ws, "train", "held", hold=True).id
     other = jobs.create(ws, "train", "other").id
     entries = {entry.job.id: entry for entry in jobs.queue(ws)}
-    assert (entries[held].held, entries[held].why) == (True, "It is held.")
+    assert (entries[held].held, entries[held].why) == (True, "It is held until you release it.")
     assert entries[other].why == "It starts in a moment."
-    assert jobs.status(ws, held).message == "It is held."
+    assert jobs.status(ws, held).message == "It is held until you release it."
     jobs.release(ws, held)
     assert jobs.queue(ws)[0].why == "It starts in a moment."
     jobs.hold(ws, held)
