@@ -22,6 +22,7 @@ from ui.project import Project
 STOP: Final = "Stop training and keep the result"
 START: Final = "Start training"
 PAUSE: Final = "Pause training"
+RELEASE: Final = "Release this training"
 MORE: Final = "Save now, draw samples now, or end it at once"
 REFRESH_S: Final = 3.0
 ASKED: Final[dict[Literal["save", "sample"], str]] = {
@@ -93,7 +94,7 @@ def for_run(ws: Workspace, job: Job, status: Status) -> None:
         if offered == "elsewhere":
             _elsewhere(ws, job, status)
         elif offered == "take out":
-            _take_out(ws, job)
+            _take_out(ws, job, status)
         elif offered == "stop":
             _stop(ws, job, status)
         elif offered == "force":
@@ -110,7 +111,12 @@ def for_run(ws: Workspace, job: Job, status: Status) -> None:
             st.switch_page(layout.script_of(layout.UTILITIES))
 
 
-def _take_out(ws: Workspace, job: Job) -> None:
+def _take_out(ws: Workspace, job: Job, status: Status) -> None:
+    if status.held:
+        st.write("It is held until you release it.")
+        if st.button(RELEASE, key=f"release_{job.id}", icon=icons.START, type="primary"):
+            jobs.release(ws, job.id)
+            st.rerun()
     st.caption("It has not started yet. Taking it out changes nothing else.")
     if st.button("Take this training out", key=f"stop_{job.id}", icon=icons.REMOVE):
         jobs.remove(ws, job.id)

@@ -73,6 +73,17 @@ def test_trainings_of_the_same_name_are_told_apart_by_their_number(ws: Workspace
     assert len({button.label for button in app.button}) == len(app.button)
 
 
+def test_the_page_of_a_held_training_has_its_release_as_the_main_button(
+    ws: Workspace, open_page: Open
+) -> None:
+    held = jobs.create(ws, "train", "cat", start=False, hold=True)
+    app = open_page(layout.TRAINING)
+    assert [b.label for b in app.button if b.proto.type == "primary"] == [run_actions.RELEASE]
+    press(app, run_actions.RELEASE)
+    assert not jobs.status(ws, held.id).held
+    assert [b.label for b in app.button if b.proto.type == "primary"] == []
+
+
 def test_one_that_is_held_says_so_until_it_is_released(ws: Workspace, open_page: Open) -> None:
     (cat,) = waiting(ws, "cat")
     app = open_page(layout.TRAINING)
