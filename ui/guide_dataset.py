@@ -35,8 +35,12 @@ def draw(ws: Workspace, opened: Project) -> None:
         _about(opened)
     if opened.goal in GOALS:
         _wanted(opened)
-    first = "primary" if nothing_yet(ws, opened) else "secondary"
-    if st.button("Bring pictures in", key="guide_bring", icon=icons.ADD, type=first):
+    if st.button(
+        "Bring pictures in",
+        key="guide_bring",
+        icon=icons.ADD,
+        type="primary" if nothing_yet(ws, opened) else "secondary",
+    ):
         st.switch_page(layout.script_of(layout.DATASET))
 
 
