@@ -140,7 +140,7 @@ def _memory() -> Finding:
         label="Memory",
         value=f"{min(free, total):.1f} GiB free of {total:.1f} GiB",
         state="attention" if low else "ok",
-        sentence="A run may have too little memory." if low else "This is enough for the demo.",
+        sentence="A training may have too little memory." if low else "This is enough for the demo.",
         fix="Close programs that you do not need." if low else "",
     )
 
@@ -170,9 +170,9 @@ def _disk(workspace: Workspace) -> Finding:
         value=f"{free:.1f} GiB free",
         state=state,
         sentence={
-            "problem": "There is no room for a run.",
+            "problem": "There is no room for a training.",
             "attention": "This is enough for the demo, but not for large models.",
-            "ok": "There is room for models and runs.",
+            "ok": "There is room for models and trainings.",
         }[state],
         fix="" if state == "ok" else "Free some space, or start the app with --workspace on a larger disk.",
     )
@@ -211,18 +211,18 @@ def _graphics(gpus: Sequence[Gpu], facts: Mapping[str, Any] | None) -> Finding:
         named = ", ".join(f"{gpu.name} with {gpu.memory_mib / 1024:.0f} GiB" for gpu in gpus)
         value, sentence = (
             f"{named}, driver {gpus[0].driver}",
-            "The card can be used if torch was made for it.",
+            "The card can be used if PyTorch was made for it.",
         )
         return Finding(key="graphics", label="Graphics card", value=value, state="ok", sentence=sentence)
     if facts is not None and facts.get("device") in {"cuda", "mps"}:
-        value, sentence = str(facts.get("device_name") or facts["device"]), "Runs use this card."
+        value, sentence = str(facts.get("device_name") or facts["device"]), "Trainings use this card."
         return Finding(key="graphics", label="Graphics card", value=value, state="ok", sentence=sentence)
     return Finding(
         key="graphics",
         label="Graphics card",
         value="none found",
         state="attention",
-        sentence="Runs use the processor. The demo takes about two minutes, and large models take days.",
+        sentence="Trainings use the processor. The demo takes about two minutes, and large models take days.",
         fix="For large models, use a computer with a card, your own or a rented one.",
     )
 
@@ -239,10 +239,10 @@ def _environment_record() -> dict[str, Any]:
 def _torch_build(record: Mapping[str, Any]) -> Finding:
     return Finding(
         key="torch_build",
-        label="Build of torch",
+        label="Build of PyTorch",
         value=f"{record.get('installed', 'unknown')} in place of {record.get('wanted', 'another')}",
         state="attention",
-        sentence=f"Runs do not use your graphics card. {record['reason']}",
+        sentence=f"Trainings do not use your graphics card. {record['reason']}",
         fix=str(record.get("fix") or _SET_UP_AGAIN),
     )
 
@@ -256,17 +256,17 @@ def _unused_card(facts: Mapping[str, Any] | None) -> Finding | None:
     if not build:
         return None
     if build == "cpu":
-        why = "The torch that is installed was made for the processor alone."
-        fix = f"{_SET_UP_AGAIN} - or install the torch build for your card in an environment of your own."
+        why = "The PyTorch that is installed was made for the processor alone."
+        fix = f"{_SET_UP_AGAIN} - or install the PyTorch build for your card in an environment of your own."
     else:
-        why = "Torch was made for a card, and the card does not answer it."
+        why = "PyTorch was made for a card, and the card does not answer it."
         fix = "Update the card's driver and restart the computer. Then look at this computer again on Setup."
     return Finding(
         key="torch_build",
-        label="Build of torch",
+        label="Build of PyTorch",
         value=build,
         state="attention",
-        sentence=f"Runs do not use your graphics card. {why}",
+        sentence=f"Trainings do not use your graphics card. {why}",
         fix=fix,
     )
 
@@ -295,10 +295,10 @@ def _torch_findings(facts: Mapping[str, Any]) -> list[Finding]:
         return [
             Finding(
                 key="torch",
-                label="torch",
+                label="PyTorch",
                 value="does not start",
                 state="problem",
-                sentence=f"No run can start. Its last words were: {facts['error']}",
+                sentence=f"No training can start. Its last words were: {facts['error']}",
                 fix=_SET_UP_AGAIN,
             )
         ]
@@ -311,10 +311,10 @@ def _torch_findings(facts: Mapping[str, Any]) -> list[Finding]:
     found = [
         Finding(
             key="torch",
-            label="torch",
+            label="PyTorch",
             value=f"{facts.get('torch')} on {device}",
             state="ok",
-            sentence=f"Runs use {device}. {exact}",
+            sentence=f"Trainings use {device}. {exact}",
         )
     ]
     if (providers := facts.get("providers")) is not None:

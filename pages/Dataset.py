@@ -46,7 +46,8 @@ else:
             name = f"{name}/{chosen}"
         folder = folders[chosen]
     with open_index(folder) as index:
-        index.refresh()
+        with parts.do_it, st.spinner("Looking through the pictures. With thousands this takes some seconds."):
+            index.refresh()
         problems = index.problems()
         with parts.do_it:
             dataset_captions.draw(folder, index, name=name)
@@ -60,7 +61,9 @@ else:
                 }
                 st.switch_page(layout.script_of(layout.TRAINING), query_params=address)
         with parts.happened:
-            told = [dataset_import.result(ws), dataset_problems.draw_conflicts(folder, index), bool(problems)]
+            # A decision that waits comes first; below a long report nobody finds it.
+            conflicts = dataset_problems.draw_conflicts(folder, index)
+            told = [conflicts, dataset_import.result(ws, st.session_state["dataset"]), bool(problems)]
             dataset_problems.draw(problems)
             if not any(told):
                 parts.nothing_yet()

@@ -47,7 +47,7 @@ with parts.do_it:
     queue_list.draw(ws)
 
 with parts.happened:
-    paused = st.checkbox("Pause updates of this page", value=state.updates_paused(ws), key="pause_updates")
+    paused = st.checkbox("Pause updates of the pages", value=state.updates_paused(ws), key="pause_updates")
     state.pause_updates(ws, paused)
     live_run.draw(ws, current, status)
     engine_view.reported(current)

@@ -179,7 +179,7 @@ def _options(table: int) -> dict[str, Any]:
             },
             {
                 "field": "caption",
-                "headerName": "Caption (press Enter to change it)",
+                "headerName": "Caption",
                 "editable": True,
                 "cellEditor": _EDITOR,
                 "wrapText": True,

@@ -25,6 +25,8 @@ ENOUGH_FOR_A_MEAN: Final = 2
 TABLE_ROWS: Final = 12
 """Rows of the table under a chart: what a person reads, not what a program needs."""
 
+FONT: Final = '"Source Sans", "Source Sans 3", sans-serif'
+"""As the page around it; plotly takes another one by itself."""
 HEIGHT_PX: Final = 340
 """The same for every chart and fixed, so that nothing below moves when numbers arrive."""
 
@@ -102,7 +104,7 @@ def figure(
             )
         )
     axis = {"gridcolor": colours.grid, "linecolor": colours.text, "zeroline": False, "color": colours.text}
-    upright: dict[str, Any] = {**axis, "title": {"text": y_title}, "automargin": True}
+    upright: dict[str, Any] = {**axis, "title": {"text": y_title, "standoff": 14}, "automargin": True}
     highest = max((value for line in lines for value in line.values if math.isfinite(value)), default=0.0)
     if from_zero and highest > 0:
         upright |= {"range": [0, 1.1 * highest], "tickformat": "~g"}
@@ -111,7 +113,7 @@ def figure(
         margin={"l": 60, "r": 16, "t": 16, "b": 48},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text, "size": 15},
+        font={"color": colours.text, "size": 15, "family": FONT},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"color": colours.text}},
         showlegend=True,
         uirevision=view,

@@ -23,6 +23,7 @@ from ui.caption_grid import Shown
 TABLE: Final = "Table"
 LIST: Final = "List (good for small windows and for screen readers)"
 LIST_PAGE: Final = 10
+CHANGE: Final = "To change a caption, press it twice, or press Enter on it."
 _SHOWN: Final = "dataset_shown"
 _ERROR: Final = "dataset_error"
 _COUNT: Final = "dataset_tables"
@@ -49,7 +50,7 @@ def draw(folder: Path, index: DatasetIndex, *, name: str) -> None:
     count, total = index.count(wanted), index.count()
     size = LIST_PAGE if as_list else PAGE_SIZE
     page = _page(ceil(count / size))
-    st.caption(_counted(count, total))
+    st.caption(_counted(count, total, "Write in the fields." if as_list else CHANGE))
     shown, rows = _rows(index, (name, wanted, page, as_list, total), page, wanted, size)
     if rows and as_list:
         _list(folder, shown, rows)
@@ -67,10 +68,10 @@ def _page(pages: int) -> int:
     )
 
 
-def _counted(count: int, total: int) -> str:
-    if count == total:
-        return f"{state.counted(total, 'picture')}. A change is saved when you leave the field."
-    return f"{count} of {state.counted(total, 'picture')} fit. A change is saved when you leave the field."
+def _counted(count: int, total: int, how: str) -> str:
+    shown = f"{count} of " if count != total else ""
+    fit = " fit" if count != total else ""
+    return f"{shown}{state.counted(total, 'picture')}{fit}. {how} A change is saved when you leave the field."
 
 
 def _rows(

@@ -19,6 +19,8 @@ from ui import feedback, icons, now, state
 from ui.dataset_problems import bullets
 
 KIND: Final = "import"
+SOURCE: Final = "Folder or zip on the computer that runs this app"
+FIELD_WIDTH_PX: Final = 520
 REFRESH_S: Final = 2.0
 REFUSED_SEEN: Final = 5
 _UPLOAD: Final = "dataset_upload"
@@ -37,11 +39,17 @@ def running(ws: Workspace) -> jobs.Job | None:
 
 def form(ws: Workspace, *, primary: bool) -> None:
     """Ask for a folder or a zip and a name; the button starts the import as a job."""
-    st.text_input("Folder or zip on this computer", key="dataset_source", persist_state="session")
-    st.caption("Write the full name, such as /home/me/pictures. The files stay where they are.")
+    with st.container(gap="xxsmall"):
+        st.text_input(SOURCE, key="dataset_source", persist_state="session", width=FIELD_WIDTH_PX)
+        st.caption("Write the full name, such as /home/me/pictures. The files stay where they are.")
     _uploader(ws)
-    st.text_input("Name of the new dataset", key="dataset_name", persist_state="session")
-    st.caption("A dataset is a set of pictures to train on. Without a name it gets the name of the folder.")
+    with st.container(gap="xxsmall"):
+        st.text_input(
+            "Name of the new dataset", key="dataset_name", persist_state="session", width=FIELD_WIDTH_PX
+        )
+        st.caption(
+            "A dataset is a set of pictures to train on. Without a name it gets the name of the folder."
+        )
     st.button(
         "Bring the pictures in",
         key="dataset_import",
@@ -52,7 +60,8 @@ def form(ws: Workspace, *, primary: bool) -> None:
     )
     error = st.session_state.pop(_ERROR, None)
     if error is not None:
-        feedback.show(error)
+        # Not in red: nothing went wrong, something is still to be filled in.
+        feedback.care(f"{error.why} {error.fix}", title=error.what)
 
 
 def _uploader(ws: Workspace) -> None:
@@ -65,6 +74,7 @@ def _uploader(ws: Workspace) -> None:
     turn = st.session_state.get(_UPLOADS, 0)
     with st.expander("The pictures are on another computer: upload a zip"):
         sent = st.file_uploader("Zip with pictures and captions", type="zip", key=f"dataset_zip_{turn}")
+        st.caption("A larger zip: copy it to that computer, and write its full name above.")
     if sent is not None:
         with feedback.user_errors():
             target = new_upload(ws)
@@ -130,8 +140,11 @@ def _typed(text: str | None) -> tuple[Path, str]:
 # --- what happens and what happened -----------------------------------------------------------
 
 
-def result(ws: Workspace) -> bool:
-    """Draw the import that goes on, or what came of the last one; False when there was none."""
+def result(ws: Workspace, shown: str | None = None) -> bool:
+    """Draw the import that goes on, or what came of the last one; False when there was none.
+
+    `shown` is the dataset on the page: what was refused is told beside its own pictures and no others.
+    """
     newest = jobs.jobs(ws, kind=KIND, limit=1)
     if not newest:
         return False
@@ -139,7 +152,7 @@ def result(ws: Workspace) -> bool:
     if not status.ended:
         _live(ws, job)
     elif status.state == "finished" and status.end and status.end.result:
-        _finished(ws, job, status.end.result)
+        _finished(ws, job, status.end.result, shown)
     elif status.state in {"stopped", "paused"}:
         feedback.note(f"{now.sentence(job, status)} Nothing of it was kept.")
     elif status.end is not None:
@@ -176,7 +189,7 @@ def _progress(ws: Workspace, job: jobs.Job) -> None:
     st.caption("If you stop, nothing of this import is kept. Your own files stay as they are.")
 
 
-def _finished(ws: Workspace, job: jobs.Job, where: str) -> None:
+def _finished(ws: Workspace, job: jobs.Job, where: str, shown: str | None) -> None:
     try:
         report = read_report(dataset_folder(ws, Path(where).name))
     except LoraError:
@@ -186,6 +199,8 @@ def _finished(ws: Workspace, job: jobs.Job, where: str) -> None:
         return
     took = f"{state.counted(len(report.taken), 'picture')} and {state.counted(report.captions, 'caption')}"
     feedback.done(f"{took} were brought in {state.when(report.at)}. They are in the dataset “{report.name}”.")
+    if shown not in {None, Path(where).name}:
+        return
     _refused(report)
     if report.renamed:
         with st.expander(f"{state.counted(len(report.renamed), 'picture')} with a new name"):

@@ -71,7 +71,7 @@ def _draw_kind(kind: Kind, found: list[FileProblem]) -> None:
     files = ", ".join(problem.file for problem in found[:_NAMES_SEEN])
     if len(found) > _NAMES_SEEN:
         files += f" and {len(found) - _NAMES_SEEN} more"
-    files = f"It is about {files}."
+    files = f"{'The file is' if len(found) == 1 else 'The files are'} {files}."
     fix = found[0].fix
     if found[0].effect == "stops":
         feedback.problem(says, why=files, fix=fix)
@@ -118,6 +118,7 @@ def draw_conflicts(folder: Path, index: DatasetIndex) -> bool:
                 icon=icons.SAVE,
                 on_click=_settle,
                 args=(folder, conflict, True),
+                wrap=True,
             )
             st.button(
                 feedback.spoken(f"Take the text in the file of {conflict.name}"),
@@ -125,6 +126,7 @@ def draw_conflicts(folder: Path, index: DatasetIndex) -> bool:
                 icon=icons.OPEN,
                 on_click=_settle,
                 args=(folder, conflict, False),
+                wrap=True,
             )
     return True
 

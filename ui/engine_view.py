@@ -87,14 +87,14 @@ def reported(job: Job) -> None:
         with box:
             if not different:
                 st.write("Everything that can be compared is as it was asked for.")
-            st.markdown(table(lines))
+            st.markdown(listed(lines))
 
 
-def table(lines: list[Line]) -> str:
-    """Asked and reported side by side, as a table in Markdown."""
-    rows = ["| Setting | Asked for | Reported | Result |", "| --- | --- | --- | --- |"]
-    result = {True: "the same", False: "**different**", None: "cannot be compared yet"}
-    for line in lines:
-        cells = (line.what, line.asked, line.reported)
-        rows.append(f"| {' | '.join(feedback.spoken(cell) or ' ' for cell in cells)} | {result[line.same]} |")
-    return "\n".join(rows)
+def listed(lines: list[Line]) -> str:
+    """Asked and reported, a line a setting: the columns of a table are too narrow to read on a phone."""
+    result = {True: "The same", False: "**Different**", None: "Cannot be compared yet"}
+    return "\n".join(
+        f"- {feedback.spoken(f'{line.what}: asked for {line.asked}, reported {line.reported}.')} "
+        f"{result[line.same]}."
+        for line in lines
+    )

@@ -49,7 +49,8 @@ def draw(ws: Workspace, step: Step | None, newest: Job | None) -> None:
             guide_review.draw(ws, opened)
         else:
             _SCREENS[step.id](ws, opened)
-            guide_steps.ways(step)
+            first = step is guide_steps.DATASET and guide_dataset.nothing_yet(ws, opened)
+            guide_steps.ways(step, main=not first)
     with parts.happened, feedback.user_errors():
         if step is guide_steps.REVIEW:
             guide_card.result(ws, opened)

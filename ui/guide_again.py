@@ -35,17 +35,19 @@ def draw(ws: Workspace, job: Job, status: Status) -> None:
         feedback.show(error)
     with st.container(horizontal=True, key="guide_again"):
         if status.ended:
-            for setting, value in mends(job, status):
+            for number, (setting, value) in enumerate(mends(job, status)):
                 st.button(
                     f"Train again with “{setting.label}”: {settings.in_words(setting, value)}",
                     key=f"mend_{setting.key}",
                     icon=icons.MEND,
+                    type="secondary" if number else "primary",  # it helps; the same settings again do not
                     on_click=_again,
                     args=(ws, job, {setting.key: value}),
+                    wrap=True,
                 )
             st.button(
                 f"Train again with the settings of “{_short(job.name)}”",
-                key="train_again", icon=icons.AGAIN, on_click=_again, args=(ws, job),
+                key="train_again", icon=icons.AGAIN, on_click=_again, args=(ws, job), wrap=True,
             )  # fmt: skip
         st.button(
             "Go to the form of a new training", key="to_form", icon=icons.ADD, on_click=_form, args=(ws,)

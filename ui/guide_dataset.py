@@ -35,8 +35,18 @@ def draw(ws: Workspace, opened: Project) -> None:
         _about(opened)
     if opened.goal in GOALS:
         _wanted(opened)
-    if st.button("Bring pictures in", key="guide_bring", icon=icons.ADD):
+    if st.button(
+        "Bring pictures in",
+        key="guide_bring",
+        icon=icons.ADD,
+        type="primary" if nothing_yet(ws, opened) else "secondary",
+    ):
         st.switch_page(layout.script_of(layout.DATASET))
+
+
+def nothing_yet(ws: Workspace, opened: Project) -> bool:
+    """Whether there is no dataset to choose: then the pictures come first."""
+    return opened.dataset is None and not dataset_names(ws)
 
 
 def _brought(ws: Workspace, opened: Project) -> Project:

@@ -169,7 +169,10 @@ def named(keys: list[str]) -> str:
 def about(ws: Workspace, opened: Project) -> str:
     """The name of the project's recipe, and what it rests on."""
     if not opened.preset:
-        return "none. All settings have their start values."
+        changed = len(projects.changed_from_preset(opened))
+        if not changed:
+            return "none. All settings have their start values."
+        return f"none. {state.counted(changed, 'setting')} changed from the start values."
     found = recipe_for(ws, opened) if bundled(opened.preset) else None
     if found is not None and found.id == opened.preset:
         return f"{found.title}. {found.evidence_text}"

@@ -97,14 +97,18 @@ def screen(step: Step) -> Parts:
     return layout.step_page(layout.TRAINING, does=does, needs=step.needs)
 
 
-def ways(step: Step) -> None:
-    """The buttons to the next step and to the one before; always in this order, at the end of the screen."""
+def ways(step: Step, *, main: bool = True) -> None:
+    """The buttons to the next step and to the one before; always in this order, at the end of the screen.
+
+    `main`: going on is what to do here; it is not where the screen has something to do first.
+    """
     at = STEPS.index(step)
     with st.container(horizontal=True, key="guide_ways"):
         if at + 1 < len(STEPS):
             after = STEPS[at + 1]
             st.button(
-                f"Go on to {after.title}", key="guide_next", icon=icons.GO, type="primary",
+                f"Go on to {after.title}", key="guide_next", icon=icons.GO,
+                type="primary" if main else "secondary",
                 on_click=go, args=(after,),
             )  # fmt: skip
         back(step)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lora_core import jobs
 from lora_core.errors import LoraError
@@ -55,10 +56,16 @@ def draw(ws: Workspace) -> None:
             _command(ws)
 
 
+def _close() -> DeltaGenerator:
+    """A field and the words about it, close together: one sees which belong to which."""
+    return st.container(gap="xxsmall")
+
+
 def _awake(ws: Workspace) -> None:
     st.session_state["keep_awake"] = choices.kept_awake(ws)
-    st.checkbox(AWAKE, key="keep_awake", on_change=lambda: _keep_awake(ws))
-    st.caption(feedback.spoken(awake.state(ws).sentence))
+    with _close():
+        st.checkbox(AWAKE, key="keep_awake", on_change=lambda: _keep_awake(ws))
+        st.caption(feedback.spoken(awake.state(ws).sentence))
 
 
 def _keep_awake(ws: Workspace) -> None:
@@ -69,21 +76,24 @@ def _keep_awake(ws: Workspace) -> None:
 
 
 def _when_wrong(ws: Workspace) -> None:
-    queue_list.rule(ws, key="queue_rule_setup")
-    st.caption("Trainings that wait then stay where they are. You let them go on yourself.")
+    with _close():
+        queue_list.rule(ws, key="queue_rule_setup")
+        st.caption("Trainings that wait then stay where they are. You let them go on yourself.")
     st.session_state["after_restart"] = jobs.queue_rules(ws).resume_after_restart
-    st.checkbox(RESTART, key="after_restart", on_change=lambda: _after_restart(ws))
-    st.caption("It goes on from its last save, as soon as the app or its service runs again.")
+    with _close():
+        st.checkbox(RESTART, key="after_restart", on_change=lambda: _after_restart(ws))
+        st.caption("It goes on from its last save, as soon as the app or its service runs again.")
     st.session_state["retry_ladder"] = state.retry_ladder(ws)
-    st.checkbox(
-        LADDER,
-        key="retry_ladder",
-        on_change=lambda: state.choose_retry_ladder(ws, on=bool(st.session_state["retry_ladder"])),
-    )
-    st.caption(
-        "It goes on from the last save with the next cheaper setting. Each change is noted at the training. "
-        "This counts for trainings that you start from now on."
-    )
+    with _close():
+        st.checkbox(
+            LADDER,
+            key="retry_ladder",
+            on_change=lambda: state.choose_retry_ladder(ws, on=bool(st.session_state["retry_ladder"])),
+        )
+        st.caption(
+            "It goes on from the last save with the next cheaper setting. Each change is noted at the "
+            "training. This counts for trainings that you start from now on."
+        )
 
 
 def _after_restart(ws: Workspace) -> None:
@@ -102,10 +112,12 @@ def _messages(ws: Workspace) -> None:
         )
     known = notify.addresses(ws)
     with st.form("notify_form", clear_on_submit=True, border=False):
-        st.text_input(
-            "Address of a message service", key=_ADDRESS, type="password", autocomplete="off", width=520
-        )
-        st.caption("For example ntfy://my-topic, or discord:// with id and token. It is kept as a secret.")
+        with _close():
+            st.text_input(
+                "Address of a message service", key=_ADDRESS, type="password", autocomplete="off", width=520
+            )
+            st.caption("For example ntfy://my-topic. It is kept as a secret.")
+            st.caption("All services and how their addresses look: the documentation of Apprise.")
         if st.form_submit_button("Add this address", icon=icons.ADD):
             with st.spinner("Checking the address. This takes a second or two."):
                 _add(ws)
@@ -127,6 +139,7 @@ def _messages(ws: Workspace) -> None:
                 icon=icons.REMOVE,
                 on_click=_remove,
                 args=(ws, address.fingerprint),
+                wrap=True,
             )
 
 
@@ -188,11 +201,13 @@ def _command(ws: Workspace) -> None:
         feedback.care(chosen.problem)
     st.session_state[_COMMAND] = shlex.join(chosen.command)
     st.session_state[_ALSO] = chosen.also_after_failure
-    st.text_input("Command at the end", key=_COMMAND, width=520, on_change=lambda: _keep_command(ws))
+    with _close():
+        st.text_input("Command at the end", key=_COMMAND, width=520, on_change=lambda: _keep_command(ws))
+        st.caption("One program with what it is given, such as: sudo poweroff. Leave it empty for none.")
+        st.caption("It is kept when you leave the field. Signs such as && and > have no effect in it.")
     st.checkbox(
         "Run it also after a training that did not end well", key=_ALSO, on_change=lambda: _keep_command(ws)
     )
-    st.caption("Leave the field empty for no command. No shell reads it: a program and its arguments.")
 
 
 def _keep_command(ws: Workspace) -> None:

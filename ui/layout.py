@@ -13,6 +13,7 @@ A step page is written like this::
         ...
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,37 @@ if (!window.noLetterKeys) {
 }
 </script>"""
 
+NO_ANSWER: Final = "The app does not answer"
+NO_ANSWER_SAYS: Final = (
+    "A training that runs goes on without this page, as long as its computer is on.",
+    "If you use a tunnel, look whether it is still open. If the app was stopped, start it again.",
+    "You need not do anything here. The page goes on when the app answers.",
+)
+
+# When the server is gone, Streamlit asks whether one is connected to the internet, or tells a command that
+# does not start this app. Its words are hidden and not replaced, because it writes them again at each try.
+_IN_PLAIN_WORDS: Final = """<script>
+if (!window.inPlainWords) {
+  window.inPlainWords = true;
+  new MutationObserver(() => {
+    for (const dialog of document.querySelectorAll('[role="dialog"]')) {
+      const title = dialog.querySelector("h2"), words = title && title.nextElementSibling;
+      if (!words || !["Connection error", TITLE].includes(title.textContent)) continue;
+      if (title.textContent !== TITLE) title.textContent = TITLE;
+      for (const child of words.children)
+        if (!child.dataset.plain && child.style.display !== "none") child.style.display = "none";
+      if (words.querySelector("[data-plain]")) continue;
+      for (const says of SAYS) {
+        const line = document.createElement("p");
+        line.dataset.plain = "yes";
+        line.textContent = says;
+        words.append(line);
+      }
+    }
+  }).observe(document.body, {childList: true, subtree: true, characterData: true});
+}
+</script>""".replace("TITLE", json.dumps(NO_ANSWER)).replace("SAYS", json.dumps(NO_ANSWER_SAYS))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageName:
@@ -71,9 +103,9 @@ def script_of(page: PageName) -> Path:
 
 
 def frame() -> None:
-    """What every script run sends once, before the page: the style sheet and the quiet letter keys."""
+    """What every script run sends once, before the page: the style sheet, quiet letter keys, plain words."""
     st.html(_CSS)
-    st.html(_NO_LETTER_KEYS, unsafe_allow_javascript=True)
+    st.html(_NO_LETTER_KEYS + _IN_PLAIN_WORDS, unsafe_allow_javascript=True)
 
 
 @dataclass(frozen=True, slots=True)

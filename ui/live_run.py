@@ -63,7 +63,6 @@ def _state(job: Job, status: Status) -> None:
         cause, fix = status.end.cause, status.end.fix
         if status.state in {"failed", "lost"}:
             feedback.problem(name, why=cause, fix=fix)
-            _evidence(status.end)
         else:
             feedback.note(f"{cause} {fix}".strip(), title=name)
     elif now.ending(status):
@@ -72,13 +71,6 @@ def _state(job: Job, status: Status) -> None:
     else:
         st.write(feedback.spoken(name))
     st.progress(now.share_of(job, status), text=progress_text(job, status))
-
-
-def _evidence(end: jobs.End) -> None:
-    """The lines that tell the cause stand beside it: nobody has to look for them in the log."""
-    if end.evidence:
-        st.write("These lines tell the cause:")
-        st.code(end.evidence, language=None, wrap_lines=True)
 
 
 def progress_text(job: Job, status: Status) -> str:
@@ -97,7 +89,7 @@ def rate(steps_per_s: float) -> str:
     """`5.2 steps a second`, or for slow runs `12 seconds a step`."""
     if steps_per_s >= 1:
         return f"{charts.short(steps_per_s)} steps a second"
-    return f"{1 / steps_per_s:.0f} seconds a step"
+    return f"{charts.short(1 / steps_per_s)} seconds a step"
 
 
 def curve_of(job: Job) -> Curve:

@@ -20,11 +20,13 @@ UNKNOWN: Final = "The file does not say."
 
 def draw(ws: Workspace, parts: Parts) -> None:
     """Choose a file in "Do it"; see what it is in "What happened"."""
-    found = loras.list_finished(ws)
+    with parts.do_it, st.spinner("Reading the LoRA files. With many this takes some seconds."):
+        found = loras.list_finished(ws)
     if not found:
-        parts.do_it.write(
-            "There is no finished LoRA yet. When a training is finished, its LoRA appears here."
-        )
+        with parts.do_it:
+            st.write("There is no finished LoRA yet. When a training is finished, its LoRA appears here.")
+            if st.button("Go on to training", key="loras_to_training", icon=icons.GO, type="primary"):
+                st.switch_page(layout.script_of(layout.TRAINING))
         parts.nothing_yet()
         return
     by_name = {one.path.name: one for one in found}
@@ -63,6 +65,7 @@ def _download(lora: FinishedLora) -> None:
             type="primary",
             on_click="ignore",
         )
+        st.caption(f"It takes {state.how_big(lora.size_bytes)}. The download begins when the file is read.")
 
 
 def _one(lora: FinishedLora) -> None:

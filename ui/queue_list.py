@@ -24,8 +24,8 @@ from ui import feedback, icons, layout, now, state
 REFRESH_S: Final = 5.0
 TITLE: Final = "Trainings that wait"
 RULE: Final = "Stop the queue after a training that did not end well"
-SHOWN: Final = 10
-"""Rows of a long queue that are shown at first."""
+SHOWN: Final = 3
+"""Rows of a long queue that are shown at first: how the training goes stands below the list."""
 
 _WRONG: Final = "queue_wrong"
 _CHANGED: Final = "queue_changed"
@@ -79,8 +79,9 @@ def called(found: Sequence[Job]) -> dict[str, str]:
 def _row(ws: Workspace, queued: Queued, found: Sequence[Queued], names: dict[str, str]) -> None:
     job, name = queued.job, names[queued.job.id]
     with st.container(key=f"queued_{job.id}", border=True):
-        st.markdown(f"**{queued.place}. {feedback.spoken(now.name_of(job))}**")
-        st.write(feedback.spoken(queued.why))
+        with st.container(gap="xxsmall"):
+            st.markdown(f"**{queued.place}. {feedback.spoken(now.name_of(job))}**")
+            st.write(feedback.spoken(queued.why))
         if jobs.status(ws, job.id).elsewhere:
             return  # it is for the other computer to start it
         with st.container(horizontal=True):
@@ -221,7 +222,7 @@ def _choose(ws: Workspace, key: str) -> None:
 
 
 def _button(label: str, does: str, job: Job, icon: str, act: Callable[[], Any]) -> None:
-    st.button(label, key=f"queue_{does}_{job.id}", icon=icon, on_click=_act, args=(act,))
+    st.button(label, key=f"queue_{does}_{job.id}", icon=icon, on_click=_act, args=(act,), wrap=True)
 
 
 def _act(act: Callable[[], Any]) -> None:

@@ -22,6 +22,7 @@ from ui.project import Project
 STOP: Final = "Stop training and keep the result"
 START: Final = "Start training"
 PAUSE: Final = "Pause training"
+RELEASE: Final = "Release this training"
 MORE: Final = "Save now, draw samples now, or end it at once"
 REFRESH_S: Final = 3.0
 ASKED: Final[dict[Literal["save", "sample"], str]] = {
@@ -50,14 +51,15 @@ def start(ws: Workspace, opened: Project, *, missing: Sequence[Problem]) -> None
         return
     with feedback.user_errors():
         try:
-            job = runs.start_run(
-                ws,
-                project.run_of(opened),
-                engine=opened.engine,
-                project=opened.name,
-                retry_ladder=state.retry_ladder(ws),
-                despite_space=bool(st.session_state.pop(_DESPITE, False)),
-            )
+            with st.spinner("Getting the training ready. This takes a few seconds."):
+                job = runs.start_run(
+                    ws,
+                    project.run_of(opened),
+                    engine=opened.engine,
+                    project=opened.name,
+                    retry_ladder=state.retry_ladder(ws),
+                    despite_space=bool(st.session_state.pop(_DESPITE, False)),
+                )
         except NoRoomError as error:
             feedback.show(error)
             st.button("Start it in spite of this", key="start_despite_space", on_click=_despite_space)
@@ -92,7 +94,7 @@ def for_run(ws: Workspace, job: Job, status: Status) -> None:
         if offered == "elsewhere":
             _elsewhere(ws, job, status)
         elif offered == "take out":
-            _take_out(ws, job)
+            _take_out(ws, job, status)
         elif offered == "stop":
             _stop(ws, job, status)
         elif offered == "force":
@@ -109,9 +111,14 @@ def for_run(ws: Workspace, job: Job, status: Status) -> None:
             st.switch_page(layout.script_of(layout.UTILITIES))
 
 
-def _take_out(ws: Workspace, job: Job) -> None:
+def _take_out(ws: Workspace, job: Job, status: Status) -> None:
+    if status.held:
+        st.write("It is held until you release it.")
+        if st.button(RELEASE, key=f"release_{job.id}", icon=icons.START, type="primary"):
+            jobs.release(ws, job.id)
+            st.rerun()
     st.caption("It has not started yet. Taking it out changes nothing else.")
-    if st.button("Take this training out", key=f"stop_{job.id}", icon=icons.STOP):
+    if st.button("Take this training out", key=f"stop_{job.id}", icon=icons.REMOVE):
         jobs.remove(ws, job.id)
         st.rerun()
 
@@ -119,7 +126,7 @@ def _take_out(ws: Workspace, job: Job) -> None:
 def _stop(ws: Workspace, job: Job, status: Status) -> None:
     st.caption("The step that is being done now is finished first. What is learned so far is saved.")
     with st.container(horizontal=True):
-        if st.button(STOP, key=f"stop_{job.id}", icon=icons.STOP):
+        if st.button(STOP, key=f"stop_{job.id}", icon=icons.STOP, wrap=True):
             jobs.stop(ws, job.id)
             st.rerun()
         if status.state != "pausing" and st.button(PAUSE, key=f"pause_{job.id}", icon=icons.PAUSE):

@@ -41,7 +41,7 @@ def pick(found: Sequence[Job], current: Job) -> None:
     """The field to choose another run."""
     listed = found if any(job.id == current.id for job in found) else [current, *found]
     # The time first: on a narrow page the end of a long line is cut, and names are often alike.
-    names = {job.id: f"Started {state.when(job.created)}: {now.short(job.name)}" for job in listed}
+    names = {job.id: f"Added {state.when(job.created)}: {now.short(job.name)}" for job in listed}
     # Before the field is drawn, so that it shows what the address says (it may have changed by a button).
     st.session_state[_WIDGET] = current.id
     st.selectbox(

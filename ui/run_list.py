@@ -10,7 +10,7 @@ from typing import Final
 import streamlit as st
 
 from lora_core import jobs, runs
-from lora_core.jobs import Job
+from lora_core.jobs import Job, Status
 from lora_core.workspace import Workspace
 from ui import charts, feedback, icons, layout, now, state
 from ui.charts import Line
@@ -60,11 +60,17 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
         st.write("When there are two trainings or more, you can compare their loss here.")
         return
     st.write("Choose two or more. Their loss is then drawn in one chart.")
-    chosen = [job for job in found[:SHOWN] if st.checkbox(_line(ws, job), key=f"compare_{job.id}")]
+    shown = [(job, jobs.status(ws, job.id)) for job in found[:SHOWN]]
+    # What waits for its first start has nothing to compare; a long queue would fill the list.
+    begun = [(job, status) for job, status in shown if status.state != "queued" or status.step]
+    if not begun:
+        st.write("The trainings in this part of the list have not started yet.")
+    chosen = [job for job, status in begun if st.checkbox(_line(job, status), key=f"compare_{job.id}")]
     _pages(older=len(found) > SHOWN)
     if len(chosen) < ENOUGH:
         return
-    overlaid = runs.overlay(chosen)
+    with st.spinner("Reading the numbers of the trainings. Long ones take some seconds."):
+        overlaid = runs.overlay(chosen)
     if not overlaid:
         st.write("The chosen trainings have no numbers yet.")
         return
@@ -80,9 +86,8 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
     )
 
 
-def _line(ws: Workspace, job: Job) -> str:
-    status = jobs.status(ws, job.id)
+def _line(job: Job, status: Status) -> str:
     loss = f" Loss {charts.short(status.loss)}." if status.loss is not None else ""
     name = feedback.spoken(f"“{job.name}”")
     how = f"It {now.STATE_WORDS[status.state]}. {now.step_words(job, status)}."
-    return f"{name}, started {state.when(job.created)}. {how}{loss}"
+    return f"{name}, added {state.when(job.created)}. {how}{loss}"

@@ -11,12 +11,12 @@ from typing import Final
 import streamlit as st
 
 from lora_core import jobs
-from lora_core.jobs import Job, Status
+from lora_core.jobs import End, Job, Status
 from lora_core.jobs.states import SavedState, broken
 from lora_core.runs import ladder
 from lora_core.runs.ladder import Rung
 from lora_core.workspace import Workspace
-from ui import charts, feedback, icons, state
+from ui import charts, feedback, guide_again, icons, state
 
 STATES: Final = "Saved state to go on from"
 
@@ -24,23 +24,35 @@ STATES: Final = "Saved state to go on from"
 def draw(ws: Workspace, job: Job, status: Status) -> None:
     """One main button: what helps most. Below it what else there is."""
     rungs = ladder.offer(ws, job, status)
+    if status.state in {"failed", "lost"} and status.end:
+        _why(status.end)
     if rungs:
         _cheaper(ws, job, rungs)
     chosen = _state(ws, job)
-    if status.state == "failed" and not rungs:
+    # Where a change helps, the same settings again would most likely end in the same way.
+    same = bool(rungs) or bool(guide_again.mends(job, status))
+    if status.state == "failed" and not same:
         st.caption("It keeps its settings. To change settings, start a new training.")
     label = f"Go on from step {chosen.step}" if chosen else "Start this training again"
-    if rungs:
+    if same:
         label += " with the same settings"
-    if st.button(label, key=f"resume_{job.id}", icon=icons.RESUME, type="secondary" if rungs else "primary"):
+    if st.button(label, key=f"resume_{job.id}", icon=icons.RESUME, type="secondary" if same else "primary"):
         if jobs.status(ws, job.id).resumable:  # or another tab was quicker, and it goes on already
             jobs.resume(ws, job.id, chosen.name if chosen else None)
         st.rerun()
 
 
+def _why(end: End) -> None:
+    """The cause and the lines that tell it, before what can be done; nobody has to look in the log."""
+    st.write(feedback.spoken(f"{end.cause} {end.fix}".strip()))
+    if end.evidence:
+        st.write("These lines tell the cause:")
+        st.code(end.evidence, language=None, wrap_lines=True)
+
+
 def _cheaper(ws: Workspace, job: Job, rungs: Sequence[Rung]) -> None:
     """The least harmful change as the main button; it is what the ladder would do by itself."""
-    st.write("The memory of the graphics card was too small. A cheaper setting helps.")
+    st.write("The memory of the graphics card was too small. With a cheaper setting it may fit.")
     first, *others = rungs
     _try(ws, job, first, main=True)
     if others:

@@ -52,7 +52,7 @@ def place(job: Job, status: Status) -> tuple[float, str]:
 def waits_by_itself(status: Status, now: float) -> str | None:
     """Why the job would wait even with nothing else to do; None when it would not."""
     if status.held:
-        return "It is held."
+        return "It is held until you release it."
     if status.not_before is not None and status.not_before > now:
         return f"It does not start before {_when(status.not_before, now)}."
     return None
@@ -143,7 +143,8 @@ class _Slots:
             return f"All {len(self._devices)} graphics cards are in use.{other}"
         if self._foreign:
             return "The graphics card is used from another workspace on this computer."
-        name = next((self._users[device] for device in self._devices if device in self._users), "Another job")
+        users = (f"“{self._users[device]}”" for device in self._devices if device in self._users)
+        name = next(users, "Another job")
         if self._devices and self._devices[0] == "cpu":
             return f"{name} comes first. Only one training runs at a time on this computer."
         return f"{name} uses the graphics card."

@@ -54,7 +54,7 @@ KINDS: Final[dict[str, Kind]] = {
     "train": Kind(work="lora_core.runs.work:train", label="Training", grace_s=60.0, device=True),
     "smoke": Kind(work="lora_core.runs.work:smoke", label="Trying two steps", grace_s=10.0, device=True),
     "export": Kind(work="lora_core.runs.work:export", label="Writing a zip"),
-    "import": Kind(work="lora_core.jobs.work:import_dataset", label="Importing images"),
+    "import": Kind(work="lora_core.jobs.work:import_dataset", label="Import of pictures"),
     "machine": Kind(work="lora_core.jobs.work:probe_machine", label="Looking at the machine"),
     "notify_test": Kind(work="lora_core.jobs.work:notify_test", label="Sending a test message", online=True),
 }

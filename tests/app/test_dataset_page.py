@@ -84,7 +84,8 @@ def test_a_folder_that_cannot_be_imported_is_told_and_starts_nothing(
     app = open_page(layout.DATASET)
     app.text_input(key="dataset_source").set_value(typed)
     app.button(key="dataset_import").click().run()
-    assert says in app.error[0].value
+    assert says in app.warning[0].value
+    assert not app.error, "nothing went wrong yet"
     assert jobs.jobs(ws) == []
 
 
@@ -197,6 +198,9 @@ def test_a_finished_import_is_told_with_what_was_refused(
     app = open_page(layout.DATASET)
     assert "3 pictures and 2 captions were brought in" in app.success[0].value
     assert "bad" in app.warning[0].value
+    import_dataset(ws, photos, "others")
+    app = open_page(layout.DATASET, dataset="others")
+    assert not any("bad" in warning.value for warning in app.warning), "it stands beside its own pictures"
 
 
 # --- captions ---------------------------------------------------------------------------------

@@ -223,6 +223,7 @@ def test_a_recipe_of_ones_own_does_not_give_way_to_other_pictures(ws: Workspace)
 
 def test_without_a_dataset_the_screen_leads_to_bringing_pictures_in(step: Step) -> None:
     app = step(guide_steps.DATASET)
+    assert [b.label for b in app.button if b.proto.type == "primary"] == ["Bring pictures in"]
     assert "There is no dataset yet." in told(app)
     assert "Bring pictures in" in [b.label for b in app.button]
 

@@ -73,13 +73,24 @@ def test_trainings_of_the_same_name_are_told_apart_by_their_number(ws: Workspace
     assert len({button.label for button in app.button}) == len(app.button)
 
 
+def test_the_page_of_a_held_training_has_its_release_as_the_main_button(
+    ws: Workspace, open_page: Open
+) -> None:
+    held = jobs.create(ws, "train", "cat", start=False, hold=True)
+    app = open_page(layout.TRAINING)
+    assert [b.label for b in app.button if b.proto.type == "primary"] == [run_actions.RELEASE]
+    press(app, run_actions.RELEASE)
+    assert not jobs.status(ws, held.id).held
+    assert [b.label for b in app.button if b.proto.type == "primary"] == []
+
+
 def test_one_that_is_held_says_so_until_it_is_released(ws: Workspace, open_page: Open) -> None:
     (cat,) = waiting(ws, "cat")
     app = open_page(layout.TRAINING)
     app.session_state[f"later_{cat.id}"] = True
     press(app.run(), "Hold “cat”")
     assert jobs.queue(ws)[0].held
-    assert "It is held." in shown(app)
+    assert "It is held until you release it." in shown(app)
     press(app, "Release “cat”")
     assert not jobs.queue(ws)[0].held
 
@@ -173,7 +184,7 @@ def test_the_strip_has_its_place_also_while_nothing_runs(ws: Workspace, open_pag
 def test_the_strip_tells_why_the_first_one_waits(ws: Workspace, open_page: Open) -> None:
     cat, _ = waiting(ws, "cat", "dog")
     jobs.hold(ws, cat.id)
-    assert strip(open_page()) == "Training “cat” waits. It is held. 1 more waits."
+    assert strip(open_page()) == "Training “cat” waits. It is held until you release it. 1 more waits."
 
 
 def test_with_updates_paused_the_strip_says_so_and_no_time_that_would_pass(

@@ -20,7 +20,7 @@ def test_setup_shows_each_finding_with_a_word_for_its_state(ws: Workspace, open_
     shown = " ".join(element.value for element in app.markdown)
     for finding in machine.probe(ws).findings:
         assert finding.label in shown
-    assert "torch" in shown
+    assert "PyTorch" in shown
     assert "Fine" in shown
 
 

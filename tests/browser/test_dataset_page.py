@@ -10,6 +10,7 @@ from playwright.sync_api import FrameLocator, Locator, Page, expect
 
 from lora_core.datasets.importing import import_dataset
 from lora_core.workspace import Workspace
+from ui import dataset_import
 
 pytestmark = pytest.mark.browser
 
@@ -88,7 +89,7 @@ def opened(visit: Visit, server: AppServer, **look: object) -> Page:
 
 def test_a_folder_is_imported_through_the_page(visit: Visit, server: AppServer, photos: Path) -> None:
     page = from_home(visit, server)
-    page.get_by_label("Folder or zip on this computer").fill(str(photos))
+    page.get_by_label(dataset_import.SOURCE).fill(str(photos))
     page.get_by_label("Name of the new dataset").fill("pets")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Bring the pictures in").click()

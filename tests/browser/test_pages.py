@@ -10,6 +10,7 @@ from app_server import PATIENCE_MS, AppServer, Theme, drawn, sideways
 from playwright.sync_api import Browser, Page, expect
 
 from lora_core.workspace import Workspace
+from ui import layout
 
 Visit = Callable[..., Page]
 PATHS = ("/", "/Setup", "/Dataset", "/Training", "/Utilities", "/Help")
@@ -119,7 +120,7 @@ def test_wider_letters_and_lines_cut_nothing_off(filled: AppServer, visit: Visit
 
 def test_nothing_moves_while_the_page_works(filled: AppServer, visit: Visit) -> None:
     page = visit(filled, "/Training")
-    boxes = page.get_by_test_id("stCheckbox").filter(has_text=re.compile("started at"))
+    boxes = page.get_by_test_id("stCheckbox").filter(has_text=re.compile("added at"))
     for index in range(2):
         boxes.nth(index).locator("label").click()
         moving = [
@@ -129,6 +130,19 @@ def test_nothing_moves_while_the_page_works(filled: AppServer, visit: Visit) -> 
         ]
         assert max(moving) == 0
     expect(page.locator(".js-plotly-plot")).to_have_count(3)
+
+
+def test_a_server_that_is_gone_is_told_in_plain_words(
+    start_app: Callable[[], AppServer], visit: Visit
+) -> None:
+    server = start_app()
+    page = visit(server, "/Utilities")
+    server.kill()
+    told = page.get_by_role("dialog")
+    expect(told.get_by_role("heading")).to_have_text(layout.NO_ANSWER, timeout=PATIENCE_MS)
+    for says in layout.NO_ANSWER_SAYS:
+        expect(told.get_by_text(says)).to_be_visible()
+    expect(told.get_by_text("Streamlit")).to_be_hidden()
 
 
 def test_a_page_left_alone_stays_as_it_is(filled: AppServer, visit: Visit) -> None:

@@ -99,8 +99,8 @@ def why_of(status: Status, *, now: float = NOW, busy: tuple[Busy, ...] = (), **r
 def test_each_reason_to_wait_is_one_plain_sentence() -> None:
     queued = Status(state="queued")
     other = Busy(job=job_of(7, "train"), device="cuda:0")
-    assert why_of(Status(state="queued", held=True)) == "It is held."
-    assert why_of(queued, busy=(other,)) == "job 7 uses the graphics card."
+    assert why_of(Status(state="queued", held=True)) == "It is held until you release it."
+    assert why_of(queued, busy=(other,)) == "“job 7” uses the graphics card."
     assert (
         why_of(queued, in_use=lambda _device: True)
         == "The graphics card is used from another workspace on this computer."
@@ -112,7 +112,7 @@ def test_each_reason_to_wait_is_one_plain_sentence() -> None:
     )
     assert why_of(queued, failed="my LoRA") == "The queue waits because my LoRA did not end well."
     cpu = Busy(job=job_of(7, "train"), device="cpu")
-    assert why_of(queued, busy=(cpu,), devices=("cpu",)).startswith("job 7 comes first.")
+    assert why_of(queued, busy=(cpu,), devices=("cpu",)).startswith("“job 7” comes first.")
     assert why_of(queued) == "It starts in a moment."
 
 

@@ -62,7 +62,7 @@ def test_the_queue_has_the_order_of_asking_and_tells_places_and_reasons(ws: Work
     entries = jobs.queue(ws)
     assert [(entry.job.id, entry.place) for entry in entries] == [(first, 1), (second, 2)]
     assert entries[0].why == "It starts in a moment."
-    assert entries[1].why == "run 0 comes first. Only one training runs at a time on this computer."
+    assert entries[1].why == "“run 0” comes first. Only one training runs at a time on this computer."
 
 
 def test_a_job_can_be_moved_before_another_and_to_the_end(ws: Workspace) -> None:
@@ -122,9 +122,9 @@ def test_a_held_job_lets_others_pass_until_it_is_released(ws: Workspace) -> None
     held = jobs.create(ws, "train", "held", hold=True).id
     other = jobs.create(ws, "train", "other").id
     entries = {entry.job.id: entry for entry in jobs.queue(ws)}
-    assert (entries[held].held, entries[held].why) == (True, "It is held.")
+    assert (entries[held].held, entries[held].why) == (True, "It is held until you release it.")
     assert entries[other].why == "It starts in a moment."
-    assert jobs.status(ws, held).message == "It is held."
+    assert jobs.status(ws, held).message == "It is held until you release it."
     jobs.release(ws, held)
     assert jobs.queue(ws)[0].why == "It starts in a moment."
     jobs.hold(ws, held)
