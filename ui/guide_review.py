@@ -30,6 +30,7 @@ from ui import (
     recipe_text,
     run_actions,
     settings_form,
+    settings_look,
     training_form,
 )
 from ui.charts import Line
@@ -81,7 +82,7 @@ def _base_name(base: BaseModel) -> str:
 
 def _summary(ws: Workspace, name: str) -> None:
     opened = project.open_or_new(ws, name)
-    found = settings_form.checked(partial(training_form.problems, ws), opened)
+    found = settings_look.checked(partial(training_form.problems, ws), opened)
     looked = training_form.look(ws, opened, found=found)
     if looked.plan is not None:
         st.write(training_form.length(looked.plan))

@@ -273,8 +273,23 @@ def _changed(before: Project, setting: Setting, entered: Any, folder: Path | Non
 def forget(places: Iterable[str] | None = None) -> None:
     """The fields of these parts, or of all, are not on the page; they get their values when they come."""
     drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
-    for place in list(drawn) if places is None else places:
-        drawn.pop(place, None)
+    wanted = None if places is None else set(places)
+    for place in list(drawn):
+        if wanted is None or place in wanted or place.partition("/")[0] in wanted:
+            del drawn[place]
+
+
+def just_saved(name: str) -> list[str]:
+    """The settings of this project whose fields were saved and not drawn since."""
+    told: set[str] = st.session_state.get(_JUST_SAVED, set())
+    start = f"run_{name}_"
+    typed = {widget.removeprefix(start) for widget in told if widget.startswith(start)}
+    # A field of one folder of a dataset has the setting's name and the folder's.
+    return [s.key for s in settings.catalogue() if s.key in typed or _begins(typed, f"{s.key}_")]
+
+
+def _begins(texts: Iterable[str], start: str) -> bool:
+    return any(text.startswith(start) for text in texts)
 
 
 def put_back(ws: Workspace, name: str, keys: Sequence[str], saved: Saved = _nothing) -> None:
