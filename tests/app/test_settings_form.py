@@ -236,6 +236,27 @@ def test_a_setting_that_does_nothing_says_why_or_is_found_with_the_reason(ws: Wo
     assert any("is not shown" in caption.value for caption in searched.caption)
 
 
+def test_what_the_base_model_ignores_has_a_field_with_the_reason_while_it_is_in_the_files(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.settings_form.family_of", lambda _: "sdxl")
+    ignored = [s for s in EDITED if "sdxl" not in s.families]
+    assert "clip_skip" in {s.key for s in ignored}
+    for s in ignored:
+        bare = Project(name=NAME)
+        assert s not in settings_groups.shown_now(bare, "sdxl")
+        assert s in settings_groups.shown_now(projects.with_value(bare, s.key, another(s)), "sdxl")
+    projects.create(ws, NAME, {**ON_DISK, "clip_skip": 2})
+    app = opened("text")
+    assert field(app, "clip_skip").value == "2"
+    assert any("It does nothing now.** SDXL always" in element.value for element in app.caption)
+    assert "clip_skip = 2" in settings.dump_config(projects.run_of(projects.load(ws, NAME)))
+    app.button(key="back_clip_skip").click().run()
+    assert "clip_skip" not in settings.dump_config(projects.run_of(projects.load(ws, NAME)))
+    with pytest.raises(KeyError):
+        field(whole(app), "clip_skip")
+
+
 def test_every_setting_has_a_group() -> None:
     assert {s.concern for s in settings.catalogue()} <= set(settings_groups.GROUPS)
 
