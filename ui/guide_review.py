@@ -30,6 +30,7 @@ from ui import (
     recipe_text,
     run_actions,
     settings_form,
+    settings_late,
     settings_look,
     training_form,
 )
@@ -53,6 +54,7 @@ def draw(ws: Workspace, opened: Project) -> None:
     engine_view.draw(ws, opened.name)
     recipe_text.draw(ws, opened.name)
     guide_files.draw(ws, opened)
+    settings_late.draw(ws, opened.name)
     with st.container(horizontal=True, key="guide_ways"):
         pressed = run_actions.start_button()
         guide_steps.back(guide_steps.REVIEW)

@@ -115,7 +115,7 @@ class Fields:
             )
 
     def _name(self, place: str) -> str:
-        return f"run_{self.opened.name}_{place.replace(':', '_')}"
+        return name_of(self.opened, place)
 
     def _prepare(self, setting: Setting, place: str, folder: Path | None = None) -> str:
         """The field's name, with what the project has for it put into the field."""
@@ -236,6 +236,20 @@ class Fields:
         elif problem is not None:
             fix = "Change it, or empty the field. No training starts before that."
             feedback.problem(f"{setting.label} does not fit.", why=problem.what, fix=fix)
+
+
+def name_of(opened: Project, place: str) -> str:
+    """The key of a field: of a setting, or `num_repeats:` and a folder."""
+    return f"run_{opened.name}_{place.replace(':', '_')}"
+
+
+def save(ws: Workspace, name: str, setting: Setting, entered: str, folder: Path | None) -> None:
+    """Save a text as if it came from its field, which is not on the page."""
+    try:
+        before = projects.load_or_new(ws, name)
+        project.save(ws, _changed(before, setting, entered, folder))
+    except LoraError as error:
+        refused(error)
 
 
 def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, saved: Saved) -> None:

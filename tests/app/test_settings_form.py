@@ -22,7 +22,7 @@ from lora_core.projects.record import plain
 from lora_core.settings import Setting
 from lora_core.settings._owners import ANY_OTHER
 from lora_core.workspace import APP_ROOT, Workspace
-from ui import settings_groups, settings_words
+from ui import settings_groups, settings_late, settings_words
 
 NAME = "x"
 ENGINE = settings.BUILT_IN
@@ -255,6 +255,19 @@ def test_what_the_base_model_ignores_has_a_field_with_the_reason_while_it_is_in_
     assert "clip_skip" not in settings.dump_config(projects.run_of(projects.load(ws, NAME)))
     with pytest.raises(KeyError):
         field(whole(app), "clip_skip")
+
+
+def test_a_text_whose_field_went_is_understood_and_nothing_else_is(tmp_path: Path) -> None:
+    made = Project(name="näme x", values={"image_dir": str(tmp_path)})
+    sent = [
+        ["st-key-run_n-me-x_network_dim", "41"],
+        ["st-key-run_other_network_dim", "7"],
+        ["x", "$(reboot)"],
+    ]
+    found = settings_late.understood(made, json.dumps(sent))
+    assert [(s.key, folder, text) for s, folder, text in found] == [("network_dim", None, "41")]
+    for rubbish in ("", "[", "[" * 5000, "7", '{"a": 1}', "[[1]]", "null"):
+        assert settings_late.understood(made, rubbish) == []
 
 
 def test_every_setting_has_a_group() -> None:
