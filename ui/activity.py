@@ -1,7 +1,7 @@
 """The activity strip: on every page the same line about what runs and what waits, and one click to it.
 
-Covered: drawing the line, keeping it true while something runs or waits. Not covered: its words
-(`ui/now.py`). It has its place also while nothing runs, so that nothing moves when something begins.
+Covered: drawing the line, keeping it true while something runs or waits, and no longer. Not covered: its
+words (`ui/now.py`). It has its place also while nothing runs, so that nothing moves when something begins.
 """
 
 from typing import Final
@@ -23,11 +23,13 @@ def draw(ws: Workspace) -> None:
     paused = state.updates_paused(ws)
     moving = bool(now.live(ws)) and not paused
     with st.container(key=KEY):
-        st.fragment(run_every=REFRESH_S if moving else None)(_line)(ws, paused)
+        st.fragment(run_every=REFRESH_S if moving else None)(_line)(ws, paused, moving)
 
 
-def _line(ws: Workspace, paused: bool) -> None:
+def _line(ws: Workspace, paused: bool, moving: bool) -> None:
     seen = now.activity(ws, paused=paused)
+    if moving and seen.job is None:
+        st.rerun()  # the last one ended: the page is drawn once more, without looking again
     if seen.job is None:
         st.caption(seen.says)
         return

@@ -56,7 +56,9 @@ def steps(ws: Workspace) -> tuple[Step, tuple[Step, ...]]:
 def _steps(ws: Workspace) -> tuple[Step, tuple[Step, ...]]:
     live, last = now.running_job(ws), now.last_ended(ws)
     if live:
-        job, _ = live
+        job, status = live
+        if job.kind == "train" and status.state == "queued":
+            return _waiting(job.id, status.held), (OWN,)
         if job.kind == "train":
             return Step(says="Watch the training.", label="Look at the training", run=job.id), (OWN,)
         if job.kind == "smoke":
@@ -73,6 +75,15 @@ def _steps(ws: Workspace) -> tuple[Step, tuple[Step, ...]]:
     if project.open_one(ws):
         return _settings(ws), (OWN, DEMO)
     return DEMO, (OWN,)
+
+
+def _waiting(run: str, held: bool) -> Step:
+    says = (
+        "The training is held, so it does not start by itself. Release it in the queue."
+        if held
+        else "The training waits in the queue. It starts by itself."
+    )
+    return Step(says=says, label="Look at the queue", run=run)
 
 
 def _settings(ws: Workspace) -> Step:

@@ -54,7 +54,13 @@ def running_job(ws: Workspace) -> tuple[jobs.Job, jobs.Status] | None:
     """The job that works now or waits to start; the oldest of them, as it is the one at work."""
     found = live(ws)
     at_work = [pair for pair in found if pair[1].active]
-    return next(iter(at_work or found), None)
+    free = [pair for pair in found if not held(pair[1])]
+    return next(iter(at_work or free or found), None)
+
+
+def held(status: jobs.Status) -> bool:
+    """Whether it waits until a person releases it."""
+    return status.state == "queued" and status.held
 
 
 def last_ended(ws: Workspace) -> tuple[jobs.Job, jobs.Status] | None:
@@ -150,6 +156,8 @@ def sentence(job: jobs.Job, status: jobs.Status) -> str:
     """A job and its state: `Training "my cat" was stopped at 14:05.`"""
     if status.elsewhere:
         return f"{name_of(job)}: {status.message}"
+    if held(status):
+        return f"{name_of(job)} is held. It starts when you release it."
     at = f" {state.when(status.end.at)}" if status.end and status.end.at else ""
     return f"{name_of(job)} {STATE_WORDS[status.state]}{at}."
 

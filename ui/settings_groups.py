@@ -73,11 +73,20 @@ def value_of(opened: Project) -> Callable[[str], Any]:
 
 
 def shown_now(opened: Project, family: str | None) -> list[Setting]:
-    """The settings that act, or could act, in this project; in the order of the catalogue."""
+    """The settings that act, or could act, in this project; in the order of the catalogue.
+
+    One that the family of the base model ignores is shown while it has a value: it is in the engine's files,
+    so there is a field that says that it does nothing.
+    """
+    value = value_of(opened)
+    here = {s.key for s in settings.shown_settings(value, opened.engine, family)}
     return [
         s
-        for s in settings.shown_settings(value_of(opened), opened.engine, family)
-        if s.key not in ON_TOP and s.key not in BY_THE_APP and len(s.choices_for(opened.engine)) != 1
+        for s in settings.shown_settings(value, opened.engine, None)
+        if (s.key in here or not projects.same_value(opened.value(s.key), s.default))
+        and s.key not in ON_TOP
+        and s.key not in BY_THE_APP
+        and len(s.choices_for(opened.engine)) != 1
     ]
 
 

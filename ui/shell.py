@@ -8,7 +8,7 @@ from typing import Final
 import streamlit as st
 
 from lora_core.workspace import APP_ROOT
-from ui import activity, feedback, help_page, home, layout, sidebar, state
+from ui import activity, feedback, help_page, home, layout, server, sidebar, state
 
 # A file of our own: for a Material icon the browser would ask another company's server for the picture.
 _TAB_ICON: Final = APP_ROOT / "static" / "icon.png"
@@ -28,4 +28,7 @@ def render() -> None:
         ws = state.workspace()
         sidebar.draw(ws, help_=help_, about=page.title)
         activity.draw(ws)
-        page.run()
+        try:
+            page.run()
+        finally:  # a page may stop early
+            server.pass_over_modules()

@@ -1,5 +1,6 @@
 """What holds on every page: the four parts, one main button, few choices, plain words."""
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from lora_core import demo
 from lora_core.workspace import Workspace
-from ui import guide_recipe, guide_steps, layout, project
+from ui import guide_recipe, guide_steps, layout, project, server
 
 Open = Callable[..., AppTest]
 MAX_GRADE = 8.0
@@ -143,3 +144,12 @@ def test_every_icon_of_the_list_can_be_drawn() -> None:
     app = AppTest.from_function(script, default_timeout=240).run()
     assert not app.exception
     assert len(app.button) > 10
+
+
+def test_the_collector_passes_over_what_a_page_has_imported(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gc.unfreeze()
+    monkeypatch.setattr(server, "_settled_with", 0)  # as in a new process
+    open_page(layout.TRAINING)
+    assert gc.get_freeze_count() > 10_000

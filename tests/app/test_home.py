@@ -40,6 +40,20 @@ def test_after_a_training_the_next_step_is_to_look_at_its_lora(ws: Workspace, op
     assert main_buttons(open_page()) == ["Look at the finished LoRA"]
 
 
+def test_for_a_training_that_is_held_the_next_step_is_to_release_it(ws: Workspace, open_page: Open) -> None:
+    with made.no_runner(ws):
+        held, free = (jobs.create(ws, "train", name, start=False) for name in ("held", "free"))
+        jobs.hold(ws, held.id)
+        app = open_page()
+        assert "The training waits in the queue. It starts by itself." in texts(app)
+        jobs.hold(ws, free.id)
+        app.run()
+    assert main_buttons(app) == ["Look at the queue"]
+    assert "Release it in the queue." in texts(app)
+    assert "is held. It starts when you release it." in texts(app)
+    assert "Watch the training" not in texts(app)
+
+
 def test_without_sign_in_home_says_so_and_how_to_turn_it_on(
     open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import made_runs as made
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lora_core import jobs
 from lora_core.jobs import Job, requests
 from lora_core.workspace import Workspace
-from ui import icons, layout, now, queue_list, run_actions, state
+from ui import activity, icons, layout, now, queue_list, run_actions, state
 
 Open = Callable[..., AppTest]
 WORKING = {"phase": "Training", "steps_per_s": 0.4, "eta_s": 1500.0}
@@ -179,6 +182,32 @@ def test_the_strip_has_its_place_also_while_nothing_runs(ws: Workspace, open_pag
     app = open_page()
     assert strip(app) == ""
     assert any(element.value == "Nothing is running." for element in app.main.caption)
+
+
+def test_the_strip_looks_again_while_something_runs_and_stops_by_itself(
+    ws: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made.run(ws, "cat", "running", steps=12, **WORKING)
+    times: list[float | None] = []
+
+    def fragment(run_every: float | None = None, **given: Any) -> Any:
+        times.append(run_every)
+        return st.fragment(run_every=run_every, **given)
+
+    monkeypatch.setattr(activity, "st", SimpleNamespace(**{**vars(st), "fragment": fragment}))
+    with made.at_work(run):
+        app = open_page()
+        assert times == [activity.REFRESH_S]
+
+        def ended(ws: Workspace, *, paused: bool) -> now.Activity:
+            monkeypatch.setattr(now, "live", lambda _: [])
+            return now.IDLE
+
+        # It ends before the line is drawn, which is what a look by the clock meets.
+        monkeypatch.setattr(now, "activity", ended)
+        app.run()
+    assert times == [activity.REFRESH_S, activity.REFRESH_S, None]
+    assert strip(app) == ""
 
 
 def test_the_strip_tells_why_the_first_one_waits(ws: Workspace, open_page: Open) -> None:
