@@ -166,9 +166,11 @@ def _check(name: str, command: Sequence[str], environ: Mapping[str, str]) -> Out
 
 def _pytest(command: Sequence[str], environ: Mapping[str, str], folder: str = "") -> Outcome:
     """Run pytest with its output as it comes; one of several tells its findings in one piece at its end."""
-    started_s, closing, findings = time.monotonic(), "pytest ended without its closing line", []
+    started_s, closing = time.monotonic(), "pytest ended without its closing line"
+    held: list[str] = []
+    findings: list[str] = []
     colour = ["--color=yes"] if sys.stdout.isatty() else []
-    lead, held, telling = f"{folder}: " if folder else "", [], False
+    lead, telling = f"{folder}: " if folder else "", False
     with subprocess.Popen(
         [*command, *colour],
         cwd=ROOT,
