@@ -75,6 +75,7 @@ if (!window.inPlainWords) {
   }).observe(document.body, {childList: true, subtree: true, characterData: true});
 }
 </script>""".replace("TITLE", json.dumps(NO_ANSWER)).replace("SAYS", json.dumps(NO_ANSWER_SAYS))
+_SCRIPTS: Final = _NO_LETTER_KEYS + _IN_PLAIN_WORDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +106,7 @@ def script_of(page: PageName) -> Path:
 def frame() -> None:
     """What every script run sends once, before the page: the style sheet, quiet letter keys, plain words."""
     st.html(_CSS)
-    st.html(_NO_LETTER_KEYS + _IN_PLAIN_WORDS, unsafe_allow_javascript=True)
+    st.html(_SCRIPTS, unsafe_allow_javascript=True)
 
 
 @dataclass(frozen=True, slots=True)

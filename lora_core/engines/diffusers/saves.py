@@ -53,16 +53,16 @@ class Saves:
     def forget(self, step: int, epoch: int, steps_per_epoch: int, *, verified: int) -> None:
         """Remove what the saves up to `step` and after `epoch` push out, and what a kill kept from going.
 
-        A file goes with its own schedule. A state goes when every schedule that has a save at its step lets go
-        of it; one that was asked for (a pause, "save now") has none, and goes when all have passed it by.
+        A file goes with its own schedule. A state goes when every schedule that has a save at its step lets
+        go of it; one that was asked for (a pause, "save now") has none, and goes when all have passed it by.
         `verified` is the step of the newest state that was read back: only states older than that go.
         """
         by_steps, by_epochs = self._edges(step, epoch, steps_per_epoch, states=False)
         for path in (self.folder / "checkpoints").glob("*.safetensors"):
             at = self._number(path, r"-step(\d{8,})\.safetensors")
-            epoch = self._number(path, r"-(\d{6})\.safetensors")
+            made_after = self._number(path, r"-(\d{6})\.safetensors")
             old_step = at is not None and self.step_due(at) and at <= by_steps
-            if old_step or (epoch is not None and epoch * steps_per_epoch <= by_epochs):
+            if old_step or (made_after is not None and made_after * steps_per_epoch <= by_epochs):
                 path.unlink(missing_ok=True)
         by_steps, by_epochs = self._edges(step, epoch, steps_per_epoch, states=True)
         for path in (self.folder / "states").glob("*-state"):
