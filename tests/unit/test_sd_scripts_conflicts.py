@@ -298,9 +298,7 @@ def number_formats(flag: str) -> Callable[[RunConfig, str], None]:
 
 
 def checked_dataset(run: RunConfig, family: str) -> None:
-    pytest.importorskip("voluptuous")
-    import voluptuous
-
+    voluptuous = pytest.importorskip("voluptuous")  # sd-scripts' own need, and nobody else's
     args = arguments(run, family)
     with mock.patch.dict(sys.modules):
         makes = piece(
