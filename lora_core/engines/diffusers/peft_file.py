@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from lora_core.errors import LoraFileError
 from lora_core.loras.header import read_header
 
 _NAME: Final = re.compile(
@@ -27,12 +28,17 @@ _NAME: Final = re.compile(
     r"(?:\.default)?\.weight"
 )
 _ALPHA: Final = re.compile(r"(?:unet|text_encoder_2|text_encoder)\..+\.alpha")
+_PLAIN: Final = re.compile(r"[\w.]+")
 _NOTES: Final = "lora_adapter_metadata"
 _CONFIG: Final = "adapter_config.json"
 
 
 def with_layer_names(path: Path, tensors: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
-    """`tensors` of the file at `path`; those in the layout of diffusers and PEFT are renamed, with alphas."""
+    """`tensors` of the file at `path`; those in the layout of diffusers and PEFT are renamed, with alphas.
+
+    Raises:
+        LoraFileError: its notes about alphas cannot be understood.
+    """
     found: dict[str, Tensor] = {}
     notes: dict[str, Any] | None = None
     for name, tensor in tensors.items():
@@ -48,7 +54,7 @@ def with_layer_names(path: Path, tensors: Mapping[str, Tensor], family: str) -> 
         if down:
             notes = _notes(path) if notes is None else notes
             given = tensors.get(f"{match[1]}.{module}.alpha")
-            alpha = _alpha(notes, match[1], module, len(tensor)) if given is None else float(given)
+            alpha = _alpha(path, notes, match[1], module, len(tensor)) if given is None else float(given)
             found[f"{key}.alpha"] = torch.tensor(alpha)
     return found
 
@@ -71,13 +77,24 @@ def _notes(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _alpha(notes: Mapping[str, Any], part: str | None, module: str, rank: int) -> float:
+def _alpha(path: Path, notes: Mapping[str, Any], part: str | None, module: str, rank: int) -> float:
     front = f"{part}." if part else ""
-    told = {name: notes.get(f"{front}{name}") for name in ("lora_alpha", "alpha_pattern", "use_rslora")}
-    alpha = told["lora_alpha"] if told["lora_alpha"] is not None else rank
-    for pattern, own in (told["alpha_pattern"] or {}).items():
-        if re.fullmatch(rf"(.*\.)?{pattern}", module):
-            alpha = own
-            break
+    alpha, own = notes.get(f"{front}lora_alpha"), notes.get(f"{front}alpha_pattern")
+    own = {} if own is None else own
+    # PEFT takes these for regular expressions; diffusers writes names, and a file is not trusted with more.
+    if not isinstance(own, dict) or not all(_PLAIN.fullmatch(name) for name in own):
+        raise _odd(path)
+    told = [value for name, value in own.items() if module == name or module.endswith(f".{name}")]
+    found = told[0] if told else rank if alpha is None else alpha
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise _odd(path)
     # "rank-stabilised": divided by the root of the rank, where a file's alpha is divided by the rank
-    return float(alpha) * (math.sqrt(rank) if told["use_rslora"] else 1.0)
+    return float(found) * (math.sqrt(rank) if notes.get(f"{front}use_rslora") else 1.0)
+
+
+def _odd(path: Path) -> LoraFileError:
+    return LoraFileError(
+        f"The LoRA file {path.name} was not read.",
+        why="What it says about the alphas of its layers has no form that this trainer knows.",
+        fix="Use a copy in the layout of sd-scripts.",
+    )
