@@ -221,7 +221,7 @@ def test_the_command_is_quoted_for_both_shells(run: RunConfig) -> None:
     plain = command_line(odd, family="sdxl")
     assert plain == (
         "accelerate launch --num_cpu_threads_per_process 1 --mixed_precision bf16 "
-        "sd-scripts/sdxl_train_network.py --config_file config.toml"
+        "sd-scripts/sdxl_train_network.py --config_file config.toml --output_dir output"
     )
     long = command_line(odd, config=None)
     assert "--output_name 'it'\"'\"'s $(x) `y` \u2019z'" in long

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from lora_core.settings._values import typed_number
 from lora_core.settings.presets.bases import BASES
 from lora_core.settings.presets.compose import composed
 from lora_core.settings.presets.goals import EPOCHS, GOALS, offered
@@ -130,8 +131,9 @@ def _rates() -> Iterator[list[str]]:
 
 def _rate(base: str, goal: str) -> str:
     values = composed(base, goal).values
-    text = "off" if values["network_train_unet_only"] else f"{values['text_encoder_lr'][0]:g}"
-    return f"{values['learning_rate']:g} / {text}, {values['network_dim']} / {values['network_alpha']:g}"
+    rate, alpha = typed_number(values["learning_rate"]), typed_number(values["network_alpha"])
+    text = "off" if values["network_train_unet_only"] else f"{typed_number(values['text_encoder_lr'][0])}"
+    return f"{rate} / {text}, {values['network_dim']} / {alpha}"
 
 
 def _goals() -> Iterator[list[str]]:

@@ -43,7 +43,7 @@ def changes_for(values: Mapping[str, Any], facts: Facts | None) -> dict[str, tup
         return found
     device, precision = facts["device"], values.get("mixed_precision")
     if device == "cpu" and precision not in {None, "no"}:
-        found["mixed_precision"] = ("no", "Runs use the processor here, and full numbers suit it best.")
+        found["mixed_precision"] = ("no", "Trainings use the processor here, and full numbers suit it best.")
     elif device == "cuda" and precision == "bf16" and facts.get("bf16") is False:
         found["mixed_precision"] = ("fp16", "This card has no bf16, and fp16 takes as little memory.")
     if values.get("fp8_base") and (device != "cuda" or found.get("mixed_precision", ("",))[0] == "no"):
@@ -86,14 +86,14 @@ class EngineRule:
 ENGINE_RULES: Final = (
     EngineRule(
         engine=BUILT_IN,
-        reason="Runs use the processor here. The built-in trainer is tested on it. sd-scripts is made for "
-        "NVIDIA cards.",
+        reason="Trainings use the processor here. The built-in trainer is tested on it. sd-scripts is made "
+        "for NVIDIA cards.",
         devices=frozenset({"cpu"}),
         families=frozenset({"sd15", "sdxl"}),
     ),
     EngineRule(
         engine=BUILT_IN,
-        reason="Runs use the Apple chip here, and sd-scripts is made for NVIDIA cards.",
+        reason="Trainings use the Apple chip here, and sd-scripts is made for NVIDIA cards.",
         devices=frozenset({"mps"}),
         families=frozenset({"sd15", "sdxl"}),
     ),
