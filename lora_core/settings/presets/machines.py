@@ -102,7 +102,10 @@ ENGINE_RULES: Final = (
         reason="The built-in trainer does this family, goes on where it stopped, and needs no set-up.",
         families=frozenset({"sd15", "sdxl"}),
     ),
-    EngineRule(engine=SD_SCRIPTS, reason="Only sd-scripts trains this family."),
+    EngineRule(
+        engine=SD_SCRIPTS,
+        reason="Only sd-scripts trains this family. This app writes its files, and you start it yourself.",
+    ),
 )
 """Which engine is the default; the first line that fits and whose engine is there counts."""
 
