@@ -8,7 +8,7 @@ and the base model, which is too large to travel.
 
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Final
@@ -118,11 +118,17 @@ def start_export(
 
 
 def export_run_zip(
-    run: RunConfig, path: Path, *, family: str | None = None, images: bool = True, told: Told | None = None
+    run: RunConfig,
+    path: Path,
+    *,
+    family: str | None = None,
+    images: bool = True,
+    told: Told | None = None,
+    notes: Sequence[str] = (),
 ) -> Exported:
     """Write `run` as a zip at `path` that runs on plain sd-scripts from the folder it is unpacked to.
 
-    Without a `family` the settings tell it, or it is Stable Diffusion 1.x.
+    Without a `family` the settings tell it, or it is Stable Diffusion 1.x. `notes` are told beside its own.
 
     Raises:
         SettingsError: the file of its prompts cannot be read, or sd-scripts does not train this family.
@@ -140,6 +146,7 @@ def export_run_zip(
         for p in sd_scripts_problems(run, family)
         if p.severity == "error"
     ]
+    plan.notes += notes
     plan.texts[README_NAME] = _readme(moved, plan, family)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
