@@ -17,8 +17,6 @@ from typing import Any, Final, Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from lora_core.settings import typed_number
-
 MAX_POINTS: Final = 1_000
 """Points of one line. About one for each pixel; a redraw of 2,000 points sent 53 kB (Streamlit 1.67)."""
 
@@ -26,9 +24,6 @@ ENOUGH_FOR_A_MEAN: Final = 2
 """Values; below that, a tenth is no mean."""
 TABLE_ROWS: Final = 12
 """Rows of the table under a chart: what a person reads, not what a program needs."""
-
-_ALMOST: Final = 1e-7
-"""A hundredth of the smallest rate that any recipe has; below it, digits tell nothing."""
 
 FONT: Final = '"Source Sans", "Source Sans 3", sans-serif'
 """As the page around it; plotly takes another one by itself."""
@@ -185,11 +180,8 @@ def trend(name: str, values: Sequence[float], *, steps: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number with three digits that count, in the form that people type, such as `2e-5`.
-
-    What is left of a rate that sinks to zero has digits without a meaning.
-    """
-    return "almost 0" if 0 < abs(value) < _ALMOST else typed_number(float(f"{value:.3g}"))
+    """A number with three digits that count; small rates in the form that people type, such as `2e-05`."""
+    return f"{value:.3g}"
 
 
 def numbers(lines: Sequence[Line], *, rows: int = TABLE_ROWS) -> list[dict[str, Any]]:
