@@ -478,5 +478,28 @@ def test_a_family_that_only_sd_scripts_trains_goes_to_it_where_it_is_installed()
         assert (chosen.engine, chosen.reason) == (SD_SCRIPTS, ENGINE_RULES[-1].reason)
 
 
+@pytest.mark.parametrize(
+    ("network", "algo", "engine"),
+    [
+        ("networks.lora", "", BUILT_IN),
+        ("lycoris.kohya", "lokr", BUILT_IN),
+        ("lycoris.kohya", "boft", SD_SCRIPTS),
+        ("networks.oft", "", SD_SCRIPTS),
+        ("networks.dylora", "", SD_SCRIPTS),
+    ],
+)
+def test_a_network_that_only_sd_scripts_has_goes_to_it_where_it_is_installed(
+    network: str, algo: str, engine: str
+) -> None:
+    for base in (base.id for base in BASES.values() if base.here):
+        for facts in (None, {"device": "cpu"}, {"device": "cuda"}):
+            both = default_engine(base, facts, installed=(BUILT_IN, SD_SCRIPTS), network=network, algo=algo)
+            assert both.engine == engine
+            assert ("kind of network" in both.reason) == (engine == SD_SCRIPTS)
+            alone = default_engine(base, facts, network=network, algo=algo)
+            assert alone.engine == BUILT_IN
+            assert ("lacks this kind of network" in alone.reason) == (engine == SD_SCRIPTS)
+
+
 def test_repeats_are_those_of_the_goal() -> None:
     assert repeats_for("character", 20) == 10

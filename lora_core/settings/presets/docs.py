@@ -108,8 +108,17 @@ def page() -> str:
         bases=_rows(("id", "what it is", "family", "pixels", "captions", "recommended", "licence"), _bases()),
         layers="\n".join(_layer(path) for folder in FOLDERS for path in layer_files(folder)),
         engines=_rows(
-            ("family", "device", "engine", "reason"),
-            ((_any(r.families), _any(r.devices), f"`{r.engine}`", r.reason) for r in ENGINE_RULES),
+            ("family", "device", "network", "engine", "reason"),
+            (
+                (
+                    _any(r.families),
+                    _any(r.devices),
+                    "one that the built-in trainer lacks" if r.beyond else "any",
+                    f"`{r.engine}`",
+                    r.reason,
+                )
+                for r in ENGINE_RULES
+            ),
         ),
     )
 
