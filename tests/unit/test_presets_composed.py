@@ -129,7 +129,8 @@ def test_each_recipe_for_sd_scripts_passes_its_checks_without_a_word(
             assert {problem.setting for problem in found} <= limits, f"{memory} GB: {found}"
             assert not [problem for problem in found if problem.severity == "error"]
             idle = no_effect(value_in(run), SD_SCRIPTS, family)
-            acting = {key for key, value in composed_by_id(preset, memory_gb=memory).values.items() if value}
+            choices = {"memory_gb": memory, "captions": captions, "facts": facts, "images": IMAGES}
+            acting = {key for key, value in composed_by_id(preset, **choices).values.items() if value}
             assert acting & idle.keys() <= limits
 
 

@@ -63,6 +63,8 @@ RATES: Final = {
 # Section 5.4: what all share, and what a kind of base model has of its own.
 COMMON: Final = {
     "optimizer_type": "AdamW",
+    "weight_decay": 0.1,  # section 6: what to send beside AdamW, with 8 bits and without
+    "betas": (0.9, 0.99),
     "enable_bucket": True,
     "min_bucket_reso": 256,
     "bucket_reso_steps": 64,
@@ -216,6 +218,7 @@ def test_large_models_get_the_batches_and_swaps_of_the_reference(base: str) -> N
         "Adafactor", "constant_with_warmup", 0.0,
     )  # fmt: skip
     assert not any(small[key] for key in ("relative_step", "scale_parameter", "warmup_init"))
+    assert (small["weight_decay"], small["betas"]) == (None, None)
     assert composed("flux1-dev", "style", memory_gb=12).values["optimizer_type"] == "AdamW8bit"
     precise = {gb: composed("flux1-dev", "style", memory_gb=gb).values["fp8_base"] for gb in (8, 24, 48)}
     assert precise == {8: True, 24: True, 48: False}
