@@ -181,6 +181,7 @@ def _compared(
     start = f"The training needs {'' if basis == 'measured' else 'about '}{size(needed)} of {what}"
     if available is None:
         sentence = f"{start}. The graphics driver does not tell how much is free."
+        sentence += f" {_TRY}" if engine in engines.names() else ""
         return Line(
             kind=kind,
             verdict="not measured",
