@@ -36,7 +36,8 @@ comes later counts:
 6. this machine: what it cannot do is replaced, with the reason
 
 Each value keeps which layer set it and why. What is trained (base model, images, name, trigger word) is no
-part of a recipe. `presets/demo.toml` is a recipe of its own, for the bundled base model.
+part of a recipe. Recipes for `anima` and `flux1-dev` need sd-scripts, which this app does not start: it
+writes their files. `presets/demo.toml` is a recipe of its own, for the bundled base model.
 
 What the evidence of a recipe means; the weakest of its layers counts:
 
