@@ -212,6 +212,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "masks that are turned off": ("sdxl", {CONTROL: Path("/masks")}),
     "folders with and without masks in one dataset": ("sdxl", {"masked_loss": True, "mixed": True}),
     "samples without a prompt": ("sdxl", {"sample_every_n_epochs": 1}),
+    "a name like that of a save": ("sdxl", {"output_name": "zog-000004"}),
     "a first step behind the end": ("sdxl", {"initial_step": 1600}),
     "a first epoch behind the end": ("sdxl", {"max_train_epochs": 3, "initial_epoch": 4}),
     "full_fp16 beside another precision": ("sdxl", {"full_fp16": True}),

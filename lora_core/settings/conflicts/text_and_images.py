@@ -4,6 +4,7 @@ Covered: rows, read in its code at 48d368f. Not covered: the images and captions
 beside the resolution (see `lora_core.planning`).
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ _SDXL: Final = "sdxl_train_network.py"
 _READ_ONCE: Final = (_SDXL, "when caching Text Encoder output")
 _ASSERTED: Final = ("sdxl", "sd3", "flux1", "chroma", "hunyuan-image", "anima")
 _EACH_TIME: Final = {"cache_text_encoder_outputs": False, "cache_text_encoder_outputs_to_disk": False}
+_LIKE_A_SAVE: Final = re.compile(r"(?:-(?:\d{6}|step\d{8})(?:-state)?)+$")
+"""sd-scripts writes `name-000004`, `name-step00000400`, and states with `-state` behind."""
 _KEPT: Final = "cache_latents", "cache_latents_to_disk"
 _STEPS: Final = {
     "sd15": 64, "sd2": 64, "sdxl": 32, "flux1": 64, "chroma": 64, "sd3": 32, "lumina": 64,
@@ -198,6 +201,15 @@ RUNNING: Final = (
         fix="Write at least one prompt, or leave the samples out.",
         mend={"sample_every_n_epochs": None, "sample_every_n_steps": None, "sample_at_first": False},
         source=("", "stat: path should be string, bytes, os.PathLike or integer, not NoneType"),
+    ),
+    Conflict(
+        name="a name like that of a save",
+        key="output_name",
+        when=lambda seen: _LIKE_A_SAVE.search(seen["output_name"] or "") is not None,
+        what="The name {value} ends like the number that sd-scripts adds to saves. They would be mixed up.",
+        fix="Choose a name without such a number at its end.",
+        mend=lambda seen: {"output_name": _LIKE_A_SAVE.sub("", seen["output_name"]) or "lora"},
+        severity="advice",
     ),
     Conflict(
         name="a first step behind the end",
