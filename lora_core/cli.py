@@ -113,7 +113,7 @@ def train(
     ws = Workspace.open(workspace)
     problems = planning.check(loaded.run, engine, ws)
     if errors := [problem for problem in problems if problem.severity == "error"]:
-        raise SettingsError(errors, what="The run was not started.")
+        raise SettingsError(errors, what="The training was not started.")
     for note in [*loaded.notes, *(cli_text.problem_line(problem) for problem in problems)]:
         print(f"Note: {note}", file=sys.stderr)
     _hand_over(ws, start_run(ws, loaded.run, engine=engine), wait=wait or not detach, as_json=as_json)

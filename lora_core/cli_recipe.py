@@ -156,10 +156,13 @@ def export_recipe(
 
 def _family(run: settings.RunConfig) -> str:
     from lora_core.models import inspect_base
+    from lora_core.settings.conflicts import family_in
 
     try:
         return inspect_base(run.model.pretrained_model_name_or_path).family
-    except ModelError:  # it may be on another computer
+    except ModelError:  # it may be on another computer, or of a family that only sd-scripts trains
+        if told := family_in(run):
+            return told
         width, height = run.dataset.datasets[0].resolution
         return "sdxl" if width * height > 768 * 768 else "sd15"
 

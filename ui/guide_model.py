@@ -15,7 +15,7 @@ from lora_core.errors import LoraError, ModelError
 from lora_core.models import BaseModel
 from lora_core.settings.presets import BASES, GOALS
 from lora_core.workspace import Workspace
-from ui import feedback, guide_recipe, project, state
+from ui import feedback, guide_elsewhere, guide_recipe, project, state
 from ui.project import MODEL, Project
 from ui.settings_fields import FIELD_WIDTH_PX, Fields
 
@@ -47,6 +47,7 @@ def draw(ws: Workspace, opened: Project) -> None:
         with st.expander(f"{state.counted(len(unusable), 'file')} that cannot be used"):
             st.markdown("\n".join(f"- {feedback.spoken(f'{p.what} {p.why}')}" for p in unusable))
     _recommended(ws, opened)
+    guide_elsewhere.draw(ws, opened)
 
 
 def _named(base: BaseModel) -> str:

@@ -94,7 +94,12 @@ def _engine(ws: Workspace, opened: Project) -> str:
     base = guide_recipe.base_of(opened)
     if base is None:
         return "The built-in trainer will do the training."
-    chosen = default_engine(guide_recipe.kind_of(opened, base) or base.family, machine.read_facts(ws))
+    chosen = default_engine(
+        guide_recipe.kind_of(opened, base) or base.family,
+        machine.read_facts(ws),
+        network=str(opened.value("network_module")),
+        algo=str(opened.value("algo")),
+    )
     return f"The built-in trainer will do the training. {chosen.reason}"
 
 

@@ -127,6 +127,5 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        short = f"{value:.15g}"
-        return short if float(short) == value and abs(value) < 1e15 else repr(value)
+        return settings.typed_number(value)
     return str(value)

@@ -28,6 +28,7 @@ from lora_core.settings import (
     placed_values,
     prompt_lines,
     setting,
+    typed_number,
     value_in,
 )
 from lora_core.workspace import Workspace
@@ -163,7 +164,7 @@ def _resumed(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
         enough = -(-step // amount.steps_per_epoch) if by_epochs else step
         yield Problem(
             setting=key,
-            what=f"The state is from step {step}, and the run has {amount.steps} steps.",
+            what=f"The state is from step {step}, and the training has {amount.steps} steps.",
             fix="Set more steps or epochs, or go on from an earlier state.",
             mend={key: enough},
             mend_label=f"Set it to {enough}",
@@ -236,7 +237,7 @@ def _about_samples(run: RunConfig, found: RunImages) -> Iterator[Problem]:
     if sampling.sample_prompts and not (
         sampling.sample_every_n_epochs or sampling.sample_every_n_steps or sampling.sample_at_first
     ):
-        what = "There are prompts for samples, but none are drawn while the run goes on."
+        what = "There are prompts for samples, but none are drawn while the training goes on."
         fix, each = "Set it to 1 to see samples after each epoch.", {"sample_every_n_epochs": 1}
         yield _advice("sample_every_n_epochs", what, fix, each, "Draw samples after each epoch")
 
@@ -286,7 +287,7 @@ def _far_from_usual(run: RunConfig) -> Iterator[Problem]:
         # An optimizer of this kind that nobody described: advice for others says nothing about it.
         factor = key in _RATES and advice is placed.setting.advice and _finds_its_rate(run)
         if advice is not None and not unused and not factor and _outside(placed, advice):
-            what = f"{placed.setting.label} is {placed.value:g}. {advice.reason}"
+            what = f"{placed.setting.label} is {typed_number(placed.value)}. {advice.reason}"
             yield _advice(key, what, "Keep it if you meant it.")
 
 
@@ -297,7 +298,8 @@ def _second_rate(run: RunConfig, engine: str, family: str | None = None) -> Iter
     if one and len(set(rates)) > 1 and not network.network_train_unet_only:
         yield _advice(
             "text_encoder_lr",
-            f"sd-scripts uses the first rate, {rates[0]:g}, for both text parts. The other does nothing.",
+            f"sd-scripts uses the first rate, {typed_number(rates[0])}, for both text parts. "
+            "The other does nothing.",
             "Write one rate.",
             {"text_encoder_lr": rates[:1]},
             "Keep the first rate",
@@ -328,9 +330,9 @@ def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
         yield _advice("image_dir", what, "Cut these pictures to a less extreme shape.")
     warmup = run.schedule.lr_warmup_steps
     if isinstance(warmup, int) and warmup >= amount.steps:
-        what = f"The warm-up takes {warmup} steps, and the whole run takes {amount.steps}."
+        what = f"The warm-up takes {warmup} steps, and the whole training takes {amount.steps}."
         fix, mend = "Set fewer steps, or a share such as 0.05.", {"lr_warmup_steps": 0.05}
-        yield _advice("lr_warmup_steps", what, fix, mend, "Warm up for 5 percent of the run")
+        yield _advice("lr_warmup_steps", what, fix, mend, "Warm up for 5 percent of the training")
     yield from _fall_and_warmup(run, amount)
     small = [count for count in amount.buckets if count.uses < run.dataset.datasets[count.dataset].batch_size]
     if small and len(amount.buckets) > 1:
@@ -342,7 +344,8 @@ def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:
     for key, name in (("save_every_n_epochs", "saved"), ("sample_every_n_epochs", "drawn")):
         every = getattr(run.saving if name == "saved" else run.sampling, key)
         if every and every > amount.epochs:
-            what = f"Nothing is {name} on the way, because the run has only {_count(amount.epochs, 'epoch')}."
+            short = _count(amount.epochs, "epoch")
+            what = f"Nothing is {name} on the way, because the training has only {short}."
             fix, mend = f"Set it to {amount.epochs} or less.", {key: amount.epochs}
             yield _advice(key, what, fix, mend, f"Set it to {amount.epochs}")
 
@@ -357,10 +360,10 @@ def _fall_and_warmup(run: RunConfig, amount: Plan) -> Iterator[Problem]:
     if taken > amount.steps:
         yield _advice(
             "lr_decay_steps",
-            f"Warm-up and fall take {taken} steps, and the whole run takes {amount.steps}.",
+            f"Warm-up and fall take {taken} steps, and the whole training takes {amount.steps}.",
             "Set shares, such as 0.05 for the warm-up and 0.2 for the fall.",
             {"lr_warmup_steps": 0.05, "lr_decay_steps": 0.2},
-            "Use 5 and 20 percent of the run",
+            "Use 5 and 20 percent of the training",
         )
 
 

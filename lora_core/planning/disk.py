@@ -10,7 +10,7 @@ from typing import Final
 
 from lora_core.planning.images import RunImages
 from lora_core.planning.layers import layers_of
-from lora_core.planning.lora_size import lora_size
+from lora_core.planning.lora_size import LoraSize, lora_size
 from lora_core.planning.memory import optimizer_bytes
 from lora_core.planning.sample_sizes import sample_pixels
 from lora_core.planning.steps import Plan
@@ -18,8 +18,12 @@ from lora_core.settings import RunConfig
 
 _LOG_BYTES: Final = 900
 """For each step: its record and TensorBoard's."""
-_STATE_BYTES: Final = 60_000
-"""Of a state besides the numbers: names, position, losses."""
+_STATE_BYTES: Final = 10_000
+"""Of a state besides what is trained: position, losses, chance."""
+_TENSOR_BYTES: Final = 1_000
+"""Of a state for each tensor that is trained: what torch writes round the numbers of the optimizer."""
+_FACTORED: Final[Mapping[str, float]] = {"adafactor": 4, "came": 8}
+"""Optimizers that keep rows and columns of a tensor: bytes for each weight, times the rank."""
 _PIXEL_BYTES: Final = 2
 """Of a sample picture, for each of its pixels, as PNG."""
 
@@ -69,7 +73,7 @@ def files(run: RunConfig, plan: Plan, images: RunImages) -> Files | None:
     states = (states if run.saving.save_state else set()) | ({plan.steps} if at_end else set())
     drawn, times = sample_pixels(run), _sample_times(run, plan)
     kept = len(kept_epochs) + len(kept_steps) + 1
-    state = int((4 + optimizer_bytes(run.optimizer.optimizer_type)) * size.weights) + _STATE_BYTES
+    state = _state(run, size)
     parts = {
         "LoRA files": kept * size.file_bytes(run.precision.save_precision),
         "States": len(states) * state,
@@ -92,6 +96,15 @@ def files(run: RunConfig, plan: Plan, images: RunImages) -> Files | None:
         parts=parts,
         one_more=size.file_bytes(run.precision.save_precision) + state,
     )
+
+
+def _state(run: RunConfig, size: LoraSize) -> int:
+    name = run.optimizer.optimizer_type
+    kept = optimizer_bytes(name)
+    if each := _FACTORED.get(name.rpartition(".")[2].lower()):
+        kept = (4 if each > 4 else 0) + each / run.network.network_dim
+    trained = size.tensors - size.layers  # each layer has its alpha besides
+    return int((4 + kept) * size.weights) + _TENSOR_BYTES * trained + _STATE_BYTES
 
 
 CACHES: Final = ("Prepared pictures", "Captions that were read")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, Literal
 
+from lora_core import engines
 from lora_core.planning.disk import Files, files
 from lora_core.planning.free import Free, free
 from lora_core.planning.images import RunImages, look_at_images
@@ -29,6 +30,7 @@ DISK_LEFT: Final = 10 * 2**30
 """Less than this left on the disk is tight."""
 _MIB: Final = 2**20
 _TRY: Final = "Try two steps to measure it."
+_OF_ANOTHER: Final = "It was counted for the built-in trainer, and {} may need another amount."
 _NEAR: Final = 8
 """Newest runs that correct a count."""
 
@@ -128,7 +130,7 @@ def estimated(run: RunConfig, engine: str, known: Known) -> Estimate:
         _gpu(run, engine, known, needed),
         _ram(run, engine, known, needed),
         _disk(known, written),
-        _time(run, seconds),
+        _time(run, seconds, engine),
     ]
     card = tuple(line for line in lines if line is not None)
     return Estimate(plan=amount, files=written, memory=needed, seconds=seconds, card=card)
@@ -142,7 +144,7 @@ def _verdict(needed: int, available: int) -> Verdict:
 
 def _gpu(run: RunConfig, engine: str, known: Known, needed: Memory | None) -> Line | None:
     if known.free.device is None:
-        sentence = "It is not known yet what runs use. Look at this computer on Setup."
+        sentence = "It is not known yet what trainings use. Look at this computer on Setup."
         return Line(kind="gpu", verdict="not measured", sentence=sentence, basis="none")
     if known.free.device == "cpu":
         return None
@@ -152,7 +154,7 @@ def _gpu(run: RunConfig, engine: str, known: Known, needed: Memory | None) -> Li
         return None
     amount, basis = _corrected(run, engine, known, needed, "gpu")
     amount += CONTEXT
-    return _compared("gpu", amount, known.free.gpu, basis, needed.gpu_phase)
+    return _compared("gpu", amount, known.free.gpu, basis, needed.gpu_phase, engine)
 
 
 def _ram(run: RunConfig, engine: str, known: Known, needed: Memory | None) -> Line:
@@ -161,19 +163,25 @@ def _ram(run: RunConfig, engine: str, known: Known, needed: Memory | None) -> Li
     amount, basis = _corrected(run, engine, known, needed, "ram")
     if known.free.device == "mps":
         amount += needed.gpu
-    return _compared("memory", amount, known.free.ram, basis, needed.ram_phase)
+    return _compared("memory", amount, known.free.ram, basis, needed.ram_phase, engine)
 
 
 _NO_BASE: Final = "The base model cannot be read, so nothing can be counted."
 
 
 def _compared(
-    kind: Literal["gpu", "memory"], needed: int, available: int | None, basis: Basis, phase: Phase
+    kind: Literal["gpu", "memory"],
+    needed: int,
+    available: int | None,
+    basis: Basis,
+    phase: Phase,
+    engine: str,
 ) -> Line:
     what = "GPU memory" if kind == "gpu" else "memory"
-    start = f"The run needs {'' if basis == 'measured' else 'about '}{size(needed)} of {what}"
+    start = f"The training needs {'' if basis == 'measured' else 'about '}{size(needed)} of {what}"
     if available is None:
         sentence = f"{start}. The graphics driver does not tell how much is free."
+        sentence += f" {_TRY}" if engine in engines.names() else ""
         return Line(
             kind=kind,
             verdict="not measured",
@@ -186,6 +194,8 @@ def _compared(
     joined = {"fits": ", and", "tight": ", and only"}.get(verdict, ", but only")
     # Trying is no good advice where the computer itself would run out of memory.
     trying = "" if kind == "memory" and verdict == "will not fit" else f" {_TRY}"
+    if engine not in engines.names():  # it cannot be tried here, and counts are those of the built-in one
+        trying = f" {_OF_ANOTHER.format(engine)}"
     told = f" This was counted and not measured on this machine.{trying}" if basis == "counted" else ""
     are = "are" if size(available) != size(2**30) else "is"
     return Line(
@@ -236,7 +246,7 @@ def _disk(known: Known, written: Files | None) -> Line:
         return Line(kind="disk", verdict="not measured", sentence=sentence, basis="none")
     left = known.free.disk - written.total
     saves = f"{written.kept} LoRA file{'s' if written.kept != 1 else ''}"
-    start = f"The run writes about {size(written.total)}, with {saves}"
+    start = f"The training writes about {size(written.total)}, with {saves}"
     if left < 0:
         verdict, end = "will not fit", f", but only {size(known.free.disk)} are free."
     elif left < DISK_LEFT:
@@ -272,9 +282,10 @@ def _seconds(run: RunConfig, engine: str, known: Known, amount: Plan | None) -> 
     )
 
 
-def _time(run: RunConfig, seconds: Seconds | None) -> Line:
+def _time(run: RunConfig, seconds: Seconds | None, engine: str) -> Line:
     if seconds is None:
-        sentence = f"How long it takes was not measured on this machine yet. {_TRY}"
+        sentence = "How long it takes was not measured on this machine yet."
+        sentence += f" {_TRY}" if engine in engines.names() else ""
         return Line(kind="time", verdict="not measured", sentence=sentence, basis="none")
     low, high = duration(seconds.low), duration(seconds.high)
     told = f"It takes about {high}" if low == high else f"It takes from {low} to {high}"

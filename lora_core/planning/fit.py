@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
 
-from lora_core import engines
 from lora_core.errors import SettingsError
 from lora_core.planning.estimates import Estimate, Known, estimated, look
 from lora_core.planning.images import RunImages
-from lora_core.settings import RunConfig, setting, with_values
+from lora_core.planning.refused import family_for, refused
+from lora_core.settings import RunConfig, no_effect, setting, value_in, with_values
 from lora_core.workspace import Workspace
 
 FITTED: Final = frozenset({"gpu", "memory", "disk"})
@@ -56,12 +56,14 @@ def fitting(run: RunConfig, engine: str, ws: Workspace, images: RunImages | None
     known = look(run, ws, images)
     before = estimated(run, engine, known)
     if not _over(before):
-        return Fitting((), True, "The run fits as it is.")
+        return _as_it_is(before)
     found, changed = list[Change](), run
     for offer in _OFFERS:
         for changes in offer(changed, known):
             tried = _with(changed, changes)
-            if tried is None or not _helps(changed, tried, engine, known):
+            if tried is None or not _acts(tried, changes[0], engine):
+                continue
+            if not _helps(changed, tried, engine, known):
                 continue
             found, changed = _joined(found, changes), tried
             if not _over(estimated(changed, engine, known)):
@@ -84,11 +86,20 @@ def cheaper(run: RunConfig, known: Known, engine: str) -> Iterator[list[Change]]
         seen: set[str] = set()
         for changes in offer(run, known):
             tried = _with(run, changes)
-            refused = tried is None or len(_errors(tried, engine)) > len(_errors(run, engine))
-            if refused or changes[0].key in seen:
+            if tried is None or changes[0].key in seen or not _acts(tried, changes[0], engine):
+                continue
+            if len(_errors(tried, engine)) > len(_errors(run, engine)):
                 continue
             seen.add(changes[0].key)
             yield changes
+
+
+def _as_it_is(found: Estimate) -> Fitting:
+    """Nothing to change: because it fits, or because nobody knows what it needs."""
+    open_ = [line for line in found.card if line.kind in FITTED and line.verdict == "not measured"]
+    if open_:
+        return Fitting((), False, f"No change can be told. {open_[0].sentence}")
+    return Fitting((), True, "The training fits as it is.")
 
 
 def _over(found: Estimate) -> list[str]:
@@ -125,7 +136,14 @@ def _more_on_disk(old: Estimate, new: Estimate) -> bool:
 
 
 def _errors(run: RunConfig, engine: str) -> list[str]:
-    return [problem.what for problem in engines.get(engine).check(run) if problem.severity == "error"]
+    """What `engine` itself would refuse; sd-scripts is answered for whether it is here or not."""
+    problems = refused(run, engine, family_for(run, engine))
+    return [problem.what for problem in problems if problem.severity == "error"]
+
+
+def _acts(changed: RunConfig, change: Change, engine: str) -> bool:
+    """False for a change that `engine` reads over, such as captions read once in sd-scripts' SD 1.x."""
+    return change.key not in no_effect(value_in(changed), engine, family_for(changed, engine))
 
 
 def _with(run: RunConfig, changes: list[Change]) -> RunConfig | None:

@@ -293,7 +293,7 @@ def _on_cpu(known: _Run, phases: list[Phase]) -> Phase:
     }
     changing = [{k: v for k, v in p.parts.items() if k in {"At work", "Kept for learning"}} for p in phases]
     most = max(changing, key=lambda parts: sum(parts.values()))
-    return Phase("All of the run", {**held, **most})
+    return Phase("All of the training", {**held, **most})
 
 
 def _beside_gpu(known: _Run) -> Phase:

@@ -42,14 +42,16 @@ def course(run: RunConfig, steps: int) -> Course:
     unet = getattr(optimizer, "unet_lr", None)
     top = top if unet is None else unet
     if schedule.lr_scheduler_type:
-        return Course((), (), "The course is a class of its own, so it is seen only while the run goes on.")
+        return Course(
+            (), (), "The course is a class of its own, so it is seen only while the training goes on."
+        )
     if "prodigy" in name or "dadapt" in name:
         return Course((), (), "This optimizer finds the rate while it trains.")
     if schedule.lr_scheduler == "adafactor":
         return Course((), (), "Adafactor finds the rate while it trains.")
     share: Share | None = (lambda _step: 1.0) if name.endswith("schedulefree") else share_of(run, steps)
     if share is None:
-        return Course((), (), "This course is seen only while the run goes on.")
+        return Course((), (), "This course is seen only while the training goes on.")
     every = max(1, steps // POINTS)
     told = sorted({*range(0, steps, every), steps - 1})
     return Course(tuple(step + 1 for step in told), tuple(top * share(step) for step in told))

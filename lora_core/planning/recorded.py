@@ -122,7 +122,7 @@ def remember(workspace: Workspace, job: Job, *, started: float) -> None:
     if found is None:
         return
     record = {"format": FORMAT, "model": MODEL, "host": socket.gethostname(), **asdict(found)}
-    with disk_errors("What the run took was not kept."), _appending(workspace.root / FILE) as descriptor:
+    with disk_errors("What the training took was not kept."), _appending(workspace.root / FILE) as descriptor:
         os.write(descriptor, (json.dumps(record) + "\n").encode())
 
 

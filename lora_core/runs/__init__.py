@@ -7,6 +7,7 @@ waiting, which are the same for every job (see `lora_core.jobs`).
 from lora_core.jobs.samples import Sample
 from lora_core.runs.command import SCRIPTS, command_line
 from lora_core.runs.echo import Line, echo
+from lora_core.runs.elsewhere import run_elsewhere, zip_elsewhere
 from lora_core.runs.export import EXPORT, Exported, export_recipe, export_run_zip, recipe_of, start_export
 from lora_core.runs.facts import (
     Checkpoint,
@@ -44,6 +45,7 @@ __all__ = [
     "prompts_of",
     "read_curve",
     "recipe_of",
+    "run_elsewhere",
     "runs",
     "samples_of",
     "settings_of",
@@ -51,4 +53,5 @@ __all__ = [
     "start_run",
     "start_smoke",
     "thin",
+    "zip_elsewhere",
 ]

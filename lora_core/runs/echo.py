@@ -20,7 +20,7 @@ from lora_core.jobs import Job
 from lora_core.loras import LoraInfo
 from lora_core.runs.facts import checkpoints_of, settings_of
 from lora_core.runs.metrics import Curve, Progress
-from lora_core.settings import RunConfig, catalogue, setting
+from lora_core.settings import RunConfig, catalogue, setting, typed_number
 
 _NOT_NOTES: Final = frozenset(
     {"optimizer_type", "network_dim", "network_alpha", "learning_rate", "max_train_steps"}
@@ -80,8 +80,8 @@ def _of_progress(run: RunConfig, total: int | None, curve: Curve) -> Iterator[Li
         )
         yield Line(
             "Highest learning rate so far",
-            f"{asked_rate:g}",
-            f"{max(rates):g}",
+            typed_number(asked_rate),
+            typed_number(float(f"{max(rates):.6g}")),
             _same_rate(run, asked_rate, curve),
             "progress",
         )
@@ -121,7 +121,7 @@ def _of_file(run: RunConfig, info: LoraInfo) -> Iterator[Line]:
         yield Line("Rank", asked, _listed(info.ranks), _within(info.ranks, ranks, run), "LoRA file")
     if info.alphas:
         alphas = {network.network_alpha} | ({network.conv_alpha} if network.conv_alpha else set())
-        wanted = " and ".join(f"{alpha:g}" for alpha in sorted(alphas))
+        wanted = " and ".join(typed_number(alpha) for alpha in sorted(alphas))
         yield Line("Alpha", wanted, _listed(info.alphas), _within(info.alphas, alphas, run), "LoRA file")
     yield from _layers(run, info)
 
@@ -177,4 +177,4 @@ def _note(notes: Mapping[str, str], key: str) -> str:
 
 
 def _listed(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in values[:6]) + (", …" if len(values) > 6 else "")
+    return ", ".join(typed_number(value) for value in values[:6]) + (", …" if len(values) > 6 else "")

@@ -8,7 +8,7 @@ and the base model, which is too large to travel.
 
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Final
@@ -18,9 +18,9 @@ from lora_core.datasets.images import SUFFIXES
 from lora_core.errors import DatasetError
 from lora_core.jobs import Job
 from lora_core.models.hub import is_name
-from lora_core.runs.command import command_line
-from lora_core.settings import CONFIG_NAME, PROMPTS_NAME, RunConfig
-from lora_core.settings.conflicts import sd_scripts_problems
+from lora_core.runs.command import command_line, script_for
+from lora_core.settings import CONFIG_NAME, PROMPTS_NAME, RunConfig, known
+from lora_core.settings.conflicts import family_in, sd_scripts_problems
 from lora_core.workspace import Workspace, replacing, safe_name
 
 EXPORT: Final = "export"
@@ -118,25 +118,35 @@ def start_export(
 
 
 def export_run_zip(
-    run: RunConfig, path: Path, *, family: str = "sd15", images: bool = True, told: Told | None = None
+    run: RunConfig,
+    path: Path,
+    *,
+    family: str | None = None,
+    images: bool = True,
+    told: Told | None = None,
+    notes: Sequence[str] = (),
 ) -> Exported:
     """Write `run` as a zip at `path` that runs on plain sd-scripts from the folder it is unpacked to.
 
+    Without a `family` the settings tell it, or it is Stable Diffusion 1.x. `notes` are told beside its own.
+
     Raises:
-        SettingsError: the file of its prompts cannot be read.
+        SettingsError: the file of its prompts cannot be read, or sd-scripts does not train this family.
         DatasetError: an image or caption cannot be read; nothing was written.
         DiskFullError: the disk is full; nothing was written.
     """
-    plan = _Plan()
+    plan, family = _Plan(), family or family_in(run) or "sd15"
+    script = script_for(family)
     moved = _with_places(run, plan, images=images)
     plan.texts |= settings.run_files(moved)
-    plan.texts[CONFIG_NAME] = _for_family(plan.texts[CONFIG_NAME], family)
+    plan.texts[CONFIG_NAME] = _for_script(plan.texts[CONFIG_NAME], script, plan)
     plan.texts[CONFIG_NAME] += '\n# where it writes\noutput_dir = "output"\n'
     plan.notes += [
         f"{p.setting}: {p.what} {p.fix}".removeprefix(": ")
         for p in sd_scripts_problems(run, family)
         if p.severity == "error"
     ]
+    plan.notes += notes
     plan.texts[README_NAME] = _readme(moved, plan, family)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -145,23 +155,22 @@ def export_run_zip(
     except FileNotFoundError as error:
         why = f"The file {PurePath(str(error.filename)).name} is not there any more."
         raise DatasetError(
-            "The run was not exported.", why=why, fix="Look at the dataset, then export again."
+            "The training was not exported.", why=why, fix="Look at the dataset, then export again."
         ) from error
     return Exported(path, len(plan.texts) + len(plan.files), tuple(plan.notes))
 
 
-_NOT_OF_TRAIN_NETWORK: Final = frozenset({
-    "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "disable_mmap_load_safetensors",
-})  # fmt: skip
-"""Arguments that sdxl_train_network.py of sd-scripts has and train_network.py has not, at 48d368f."""
-
-
-def _for_family(config: str, family: str) -> str:
-    """`config` without arguments that the script of this family does not know."""
-    if family == "sdxl":
-        return config
-    lines = config.splitlines(keepends=True)
-    return "".join(line for line in lines if line.partition(" = ")[0] not in _NOT_OF_TRAIN_NETWORK)
+def _for_script(config: str, script: str, plan: _Plan) -> str:
+    """`config` without arguments that other scripts of sd-scripts know and this one does not."""
+    taken = known.by_script()[script.removesuffix(".py")]
+    others, kept = known.tables()["arguments"], []
+    for line in config.splitlines(keepends=True):
+        key, _, value = line.partition(" = ")
+        if key in taken or key not in others:
+            kept.append(line)
+        elif value.strip() not in {"false", "0"}:
+            plan.notes.append(f"{key}: {script} does not take it, so it is not in config.toml.")
+    return "".join(kept)
 
 
 def _write(archive: zipfile.ZipFile, plan: _Plan, told: Told) -> None:
@@ -238,17 +247,17 @@ def _listed(folder: Path) -> Iterator[Path]:
 
 
 def _with_models(run: RunConfig, plan: _Plan) -> RunConfig:
-    """`run` with base model, VAE and earlier LoRAs in a folder of the zip that a user fills."""
-    for key in (
-        "pretrained_model_name_or_path",
-        "vae",
-        "tokenizer_cache_dir",
-        "network_weights",
-        "base_weights",
-    ):
-        concern = settings.setting(key).concern
-        value = getattr(getattr(run, concern), key)
-        if value is None or (isinstance(value, Path) and key != "network_weights" and is_name(value)):
+    """`run` with base model, its parts and earlier LoRAs in a folder of the zip that a user fills."""
+    for s in settings.catalogue():
+        if s.kind not in {"path", "paths"} or s.place != "argument" or s.key == "resume":
+            continue
+        value = getattr(getattr(run, s.concern), s.key)
+        hub = isinstance(value, Path) and s.concern == "model" and is_name(value)
+        if value is None or hub:
+            continue
+        if s.concern == "speed":
+            plan.notes.append(f"{s.key}: it is a folder of this computer, so it is not in the zip.")
+            run = settings.with_values(run, {s.key: None})
             continue
         paths = value if isinstance(value, tuple) else (value,)
         placed = tuple(
@@ -256,12 +265,12 @@ def _with_models(run: RunConfig, plan: _Plan) -> RunConfig:
         )
         for place in placed:
             plan.notes.append(
-                f"{key}: put your own copy at {place.as_posix()}, or write its path into config.toml."
+                f"{s.key}: put your own copy at {place.as_posix()}, or write its path into config.toml."
             )
-        run = settings.with_values(run, {key: placed if isinstance(value, tuple) else placed[0]})
+        run = settings.with_values(run, {s.key: placed if isinstance(value, tuple) else placed[0]})
     if run.saving.resume is not None:
         plan.notes.append(
-            "resume: the saved state stays on this computer, so the run starts from the beginning."
+            "resume: the saved state stays on this computer, so the training starts from the beginning."
         )
         run = settings.with_values(run, {"resume": None})
     return run

@@ -175,7 +175,7 @@ def take(ws: Workspace, job: Job, rung: Rung, *, beforehand: bool = False) -> Jo
         states = complete_states(job.folder)
         there = rungs(run, job.engine or "diffusers", ws, saved=bool(states))
         if rung not in there:
-            raise _refused(job, "Its settings were changed meanwhile.", "Look at the run again.")
+            raise _refused(job, "Its settings were changed meanwhile.", "Look at the training again.")
         changed = with_values(run, _after(rung.changes))
         step = states[0].step if states else 0
         _write(job.folder, changed, _record(rung, step, beforehand=beforehand))
@@ -253,7 +253,7 @@ def _record(rung: Rung, from_step: int, *, beforehand: bool) -> dict[str, Any]:
 def _told(rung: Rung, *, beforehand: bool) -> str:
     listed = ", ".join(f"{c.key} from {_shown(c.before)} to {_shown(c.after)}" for c in rung.changes)
     chosen = "as chosen beforehand" if beforehand else "as asked"
-    return f"To need less GPU memory, the run goes on with {rung.label}, {chosen}: {listed}. {rung.why}"
+    return f"To need less GPU memory, the training goes on with {rung.label}, {chosen}: {listed}. {rung.why}"
 
 
 def _shown(value: Any) -> str:

@@ -47,7 +47,7 @@ def start_run(
     """
     problems = [problem for problem in engines.get(engine).check(run) if problem.severity == "error"]
     if problems:
-        raise SettingsError(problems, what="The run was not started.")
+        raise SettingsError(problems, what="The training was not started.")
     if not despite_space:
         _refuse_what_does_not_fit(workspace, run, images)
     chosen = {
@@ -91,7 +91,9 @@ def _refuse_what_does_not_fit(workspace: Workspace, run: RunConfig, images: RunI
     if needed is None or problem is None:
         return
     free = space.free_bytes(workspace.root)
-    raise NoRoomError("The run was not started.", why=problem.what, fix=problem.fix, needed=needed, free=free)
+    raise NoRoomError(
+        "The training was not started.", why=problem.what, fix=problem.fix, needed=needed, free=free
+    )
 
 
 def _place(workspace: Workspace, base: Path) -> str:

@@ -27,7 +27,7 @@ def train(task: Task) -> Path:
     try:
         recorded.remember(task.workspace, task.job, started=_started_s(task))
     except (OSError, LoraError) as error:
-        task.reporter.note(f"What this run took was not kept for later estimates: {error}")
+        task.reporter.note(f"What this training took was not kept for later estimates: {error}")
     return lora
 
 

@@ -19,7 +19,7 @@ from lora_core.settings._description import (
 )
 from lora_core.settings._owners import CAME, WITH_TWO_BETAS, acts
 from lora_core.settings._toml import SIZE_LIMIT, parse, read_bytes, read_text, write_lines
-from lora_core.settings._values import Checked, checked, limits, parsed, shown
+from lora_core.settings._values import Checked, checked, limits, parsed, shown, typed_number
 from lora_core.settings.choices import advice_for, meaning, on_choice
 from lora_core.settings.concern_continuing import ContinuingSettings
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
@@ -149,6 +149,7 @@ __all__ = [
     "shown",
     "shown_settings",
     "terms_in",
+    "typed_number",
     "unsupported",
     "value_in",
     "with_values",

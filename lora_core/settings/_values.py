@@ -4,6 +4,7 @@ Covered: values as Python objects (from TOML, from a form) and values as typed t
 or a text field). Not covered: whether values fit each other (see `lora_core.planning`).
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -31,6 +32,8 @@ _EXPECTED: Final = {
 }
 _LIMITS: Final = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
 _SHOWN_CHARACTERS: Final = 60
+_PADDING: Final = re.compile(r"e(?:(-)|\+)?0*(?=\d)")
+"""Python writes 1e-05 and 1e+20 where people write 1e-5 and 1e20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +117,22 @@ def limits(setting: Setting) -> str:
     """The hard limits in words, such as `1 or more and at most 4096`; empty when there are none."""
     words = []
     if setting.ge is not None:
-        words.append(f"{setting.ge:g} or more")
+        words.append(f"{typed_number(setting.ge)} or more")
     if setting.gt is not None:
-        words.append(f"above {setting.gt:g}")
+        words.append(f"above {typed_number(setting.gt)}")
     if setting.le is not None:
-        words.append(f"at most {setting.le:.0f}" if setting.le >= 1 else f"at most {setting.le:g}")
+        words.append(
+            f"at most {setting.le:.0f}" if setting.le >= 1 else f"at most {typed_number(setting.le)}"
+        )
     if setting.lt is not None:
-        words.append(f"below {setting.lt:g}")
+        words.append(f"below {typed_number(setting.lt)}")
     return " and ".join(words)
+
+
+def typed_number(value: float) -> str:
+    """A number as people type it, with all its digits and no others: `0.0001`, `1e-5`, `12`."""
+    text = f"{value:.15g}"
+    return _PADDING.sub(r"e\1", text if float(text) == value else repr(value))
 
 
 def shown(value: Any) -> str:
@@ -136,6 +147,8 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         text = ", ".join(shown(item) for item in value[:4])
         return f"the list [{text}{', …' if len(value) > 4 else ''}]"[: 3 * _SHOWN_CHARACTERS]
+    if isinstance(value, float):
+        return typed_number(value)
     try:
         return str(value)[:_SHOWN_CHARACTERS]
     except ValueError:  # a whole number of more than 4300 digits has no text

@@ -16,7 +16,7 @@ class ContinuingSettings(Concern):
 
     save_n_epoch_ratio: int | None = described(
         None,
-        label="Saves in the whole run",
+        label="Saves in the whole training",
         what="Saves at least so many LoRA files, spread over the epochs. If it is empty, this is not done.",
         why="Use it in place of a number of epochs, if you think in files.",
         higher="There are more files to choose from, and the disk fills sooner.",
@@ -28,8 +28,8 @@ class ContinuingSettings(Concern):
     initial_epoch: int | None = described(
         None,
         label="First epoch",
-        what="The number of the epoch that the run begins with. 1 is the first.",
-        why="The app fills it in when you go on with a run that was stopped.",
+        what="The number of the epoch that the training begins with. 1 is the first.",
+        why="The app fills it in when you go on with a training that was stopped.",
         higher="More epochs count as done.",
         lower="Fewer epochs count as done.",
         unit="epochs",
@@ -40,8 +40,8 @@ class ContinuingSettings(Concern):
     initial_step: int | None = described(
         None,
         label="First step",
-        what="The number of steps that count as done when the run begins. It wins over the first epoch.",
-        why="The app fills it in when you go on with a run that was stopped.",
+        what="The number of steps that count as done when the training begins. It wins over the first epoch.",
+        why="The app fills it in when you go on with a training that was stopped.",
         higher="More steps count as done.",
         lower="Fewer steps count as done.",
         unit="steps",
@@ -53,8 +53,8 @@ class ContinuingSettings(Concern):
         False,
         label="Read over what was done",
         what="Goes through the images of the steps that count as done, without learning from them.",
-        why="Leave it off. It costs time, and a run goes on without it too.",
-        higher="The images come in the order of a run that was not stopped.",
-        lower="The run goes on at once.",
+        why="Leave it off. It costs time, and a training goes on without it too.",
+        higher="The images come in the order of a training that was not stopped.",
+        lower="The training goes on at once.",
         **_ONE,
     )

@@ -53,7 +53,7 @@ class DatasetSettings(Concern):
         1,
         label="Batch size",
         what="How many images are learned from at the same time.",
-        why="Raise it if you have memory to spare. The run gets faster and calmer.",
+        why="Raise it if you have memory to spare. The training gets faster and calmer.",
         higher="Each step learns from more images and is calmer. It needs more GPU memory, and an epoch has "
         "fewer steps.",
         lower="Each step learns from fewer images and needs less GPU memory. An epoch has more steps.",
@@ -142,8 +142,8 @@ class DatasetSettings(Concern):
     validation_seed: int | None = described(
         None,
         label="Seed of the tests",
-        what="Decides which images are held back. If it is empty, the seed of the run is used.",
-        why="Keep the same number when you want to compare runs.",
+        what="Decides which images are held back. If it is empty, the seed of the training is used.",
+        why="Keep the same number when you want to compare trainings.",
         higher="A larger number is not better. Other images are held back.",
         lower="A smaller number is not better. Other images are held back.",
         level="expert",

@@ -58,12 +58,12 @@ class CuttingSettings(Concern):
     cache_info: bool = described(
         False,
         label="Remember what the folder holds",
-        what="Writes names, captions and sizes of all images into a file in their folder. Later runs "
+        what="Writes names, captions and sizes of all images into a file in their folder. Later trainings "
         "believe it "
         "without a look at the images.",
         why="Turn it on for many thousands of images that stay as they are. Delete the file after a change.",
-        higher="Later runs start sooner. A changed caption is not noticed.",
-        lower="Each run looks at all images again.",
+        higher="Later trainings start sooner. A changed caption is not noticed.",
+        lower="Each training looks at all images again.",
         **_ONE,
         argument="cache_info",
     )

@@ -163,7 +163,7 @@ class NoiseSettings(Concern):
         None,
         label="Min-SNR gamma",
         what="Makes steps with little noise count less. If it is empty, all count the same.",
-        why="A value of 5 makes a run learn faster and more evenly. Recipes for SD 1.5 and SDXL use it.",
+        why="A value of 5 makes a training learn faster and more evenly. Recipes for SD 1.5 and SDXL use it.",
         higher="Fewer steps are weighed down. It changes less.",
         lower="More steps are weighed down. Fine detail counts less beside large forms.",
         gt=0,

@@ -109,7 +109,7 @@ class BlockSettings(Concern):
         what="The second half of each layer learns this many times as fast as the first. "
         "If it is empty, both learn the same.",
         why="Its paper names 16. Lower the learning rate when you use it. It does not go with Prodigy.",
-        higher="The second half learns faster, and the run can break.",
+        higher="The second half learns faster, and the training can break.",
         lower="Both halves learn more alike.",
         unit="times",
         level="expert",

@@ -89,7 +89,7 @@ class OptimizerChoice(Concern):
         1.0,
         label="Limit for one step",
         what="Cuts very large steps down to this size. 0 turns the limit off.",
-        why="Leave it at 1. A lower value can calm a run that jumps.",
+        why="Leave it at 1. A lower value can calm a training that jumps.",
         higher="Large steps count more.",
         lower="Large steps are cut more. At 0 nothing is cut.",
         level="expert",

@@ -141,8 +141,8 @@ class _Adafactor(Concern):
         label="Adafactor: start slowly",
         what="The rate that Adafactor finds grows from almost zero. It finds its own rate then in any case.",
         why="Leave it off if you set the rate yourself.",
-        higher="The run starts slowly, and your rates are not used.",
-        lower="The run starts at once.",
+        higher="The training starts slowly, and your rates are not used.",
+        lower="The training starts at once.",
         **_of(*ADAFACTOR),
     )
     clip_threshold: float = described(
@@ -158,7 +158,7 @@ class _Adafactor(Concern):
     decay_rate: float = described(
         -0.8,
         label="Adafactor: how fast it forgets",
-        what="How the time that Adafactor looks back grows through the run.",
+        what="How the time that Adafactor looks back grows through the training.",
         why="Leave it at -0.8.",
         higher="It forgets sooner.",
         lower="It looks back longer.",
@@ -212,7 +212,7 @@ class _ScheduleFree(Concern):
         what="The rate grows from zero during so many steps. This warm-up is the optimizer's own.",
         why="Use some 5 percent of the steps for a calmer start.",
         higher="The start is slower and calmer.",
-        lower="The run learns in full from the start.",
+        lower="The training learns in full from the start.",
         unit="steps",
         **{**_of(*ADAMW_SCHEDULE_FREE, *SGD_SCHEDULE_FREE), "level": "advanced"},
         ge=0,

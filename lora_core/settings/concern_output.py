@@ -75,9 +75,9 @@ class FileSettings(Concern):
         False,
         label="Save a state with each file",
         what="Keeps all that is needed to go on from this point, next to each saved file.",
-        why="Turn it on for a long run. If the power fails, you lose only the time since the last save.",
-        higher="The run can go on from each saved file. States take much space on the disk.",
-        lower="Saves take less space. After a power cut, the run may have to start anew.",
+        why="Turn it on for a long training. If the power fails, you lose only the time since the last save.",
+        higher="The training can go on from each saved file. States take much space on the disk.",
+        lower="Saves take less space. After a power cut, the training may have to start anew.",
     )
     save_last_n_epochs_state: int | None = described(
         None,
@@ -107,7 +107,7 @@ class FileSettings(Concern):
     save_state_on_train_end: bool = described(
         False,
         label="Save a state at the end",
-        what="Keeps all that is needed to go on when the run is done.",
+        what="Keeps all that is needed to go on when the training is done.",
         why="Turn it on if you may want to train longer later.",
         higher="You can train longer later. The state takes space on the disk.",
         lower="No state is kept at the end. This saves space on the disk.",
@@ -115,8 +115,8 @@ class FileSettings(Concern):
     resume: PathValue | None = described(
         None,
         label="Go on from a state",
-        what="The folder of a saved state. The run goes on from there.",
-        why="The app fills it in when you go on with a run that was stopped.",
+        what="The folder of a saved state. The training goes on from there.",
+        why="The app fills it in when you go on with a training that was stopped.",
         level="expert",
         part="target",
     )
@@ -143,8 +143,8 @@ class SamplingSettings(Concern):
         label="Samples after this many epochs",
         what="Draws the samples each time so many epochs are done.",
         why="Set it to 1 to see how each epoch looks.",
-        higher="Samples come less often. The run takes less time.",
-        lower="Samples come more often. The run takes more time.",
+        higher="Samples come less often. The training takes less time.",
+        lower="Samples come more often. The training takes more time.",
         unit="epochs",
         ge=1,
     )
@@ -153,18 +153,18 @@ class SamplingSettings(Concern):
         label="Samples after this many steps",
         what="Draws the samples each time so many steps are done. It does nothing if epochs are set too.",
         why="Use it for long epochs. Each time costs a bit of time.",
-        higher="Samples come less often. The run takes less time.",
-        lower="Samples come more often. The run takes more time.",
+        higher="Samples come less often. The training takes less time.",
+        lower="Samples come more often. The training takes more time.",
         unit="steps",
         ge=1,
     )
     sample_at_first: bool = described(
         False,
         label="Samples before the first step",
-        what="Draws the samples once before the run starts to learn.",
+        what="Draws the samples once before the training starts to learn.",
         why="Turn it on. With the first pictures you can see what has changed.",
         higher="You see what the model draws before it learns. This takes a bit of time.",
-        lower="The first samples come when the run has learned for a while.",
+        lower="The first samples come when the training has learned for a while.",
     )
     sample_sampler: Literal[
         "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver", "dpmsolver++",
@@ -203,8 +203,8 @@ class ValidationSettings(Concern):
         label="Test after this many epochs",
         what="Tests the LoRA on the images held back, each time so many epochs are done.",
         why="Leave it empty to test after each epoch. Raise it if the tests take too long.",
-        higher="Tests come less often. The run takes less time.",
-        lower="Tests come more often. The run takes more time.",
+        higher="Tests come less often. The training takes less time.",
+        lower="Tests come more often. The training takes more time.",
         unit="epochs",
         ge=1,
     )
@@ -213,8 +213,8 @@ class ValidationSettings(Concern):
         label="Test after this many steps",
         what="Tests the LoRA on the images held back, each time so many steps are done.",
         why="Use it for long epochs.",
-        higher="Tests come less often. The run takes less time.",
-        lower="Tests come more often. The run takes more time.",
+        higher="Tests come less often. The training takes less time.",
+        lower="Tests come more often. The training takes more time.",
         unit="steps",
         ge=1,
     )
@@ -260,7 +260,7 @@ class MetadataSettings(Concern):
         None,
         label="Note in the file",
         what="A note of your own. It stands in the file for all to read.",
-        why="Use it to tell what you tried in this run.",
+        why="Use it to tell what you tried in this training.",
         part="target",
     )
 

@@ -48,17 +48,17 @@ class HubSettings(Concern):
         False,
         label="Send states too",
         what="Sends the saved states as well, not the LoRA files alone. A state is many times as large.",
-        why="Turn it on if you want to go on with the run on another machine.",
+        why="Turn it on if you want to go on with the training on another machine.",
         higher="States are sent too, which takes time.",
         lower="Only LoRA files are sent.",
         **_ONE,
     )
     async_upload: bool = described(
         False,
-        label="Send while the run goes on",
-        what="Goes on with the run while a file is sent. The last file is always waited for.",
+        label="Send while the training goes on",
+        what="Goes on with the training while a file is sent. The last file is always waited for.",
         why="Turn it on if sending takes long.",
-        higher="The run does not wait for a file to be sent.",
-        lower="The run waits until each file is sent.",
+        higher="The training does not wait for a file to be sent.",
+        lower="The training waits until each file is sent.",
         **_ONE,
     )

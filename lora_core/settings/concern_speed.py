@@ -21,7 +21,7 @@ class CommonSpeedSettings(Concern):
         False,
         label="Train in fp16 throughout",
         what="Keeps the LoRA and its changes in fp16 too. It needs fp16 as the precision while training.",
-        why="Leave it off, unless memory is very short. Runs can break with it.",
+        why="Leave it off, unless memory is very short. Trainings can break with it.",
         higher="Less memory is used, and small changes may get lost.",
         lower="The LoRA is kept in full.",
         **_ONE,
@@ -78,7 +78,7 @@ class CommonSpeedSettings(Concern):
     max_data_loader_n_workers: int = described(
         2,  # sd-scripts: 8, which many machines have no memory for
         label="Helpers that read images",
-        what="How many processes read images while the card works. 0 means that the run does it itself.",
+        what="How many processes read images while the card works. 0 means that the training does it itself.",
         why="Lower it if memory runs out while images are read. Raise it if the card has to wait.",
         higher="Images are ready sooner, and more memory is used.",
         lower="Less memory is used, and the card may have to wait.",
@@ -109,7 +109,7 @@ class CommonSpeedSettings(Concern):
         False,
         label="Do not free memory in between",
         what="Leaves out the pauses in which unused memory of the card is given back.",
-        why="Turn it on if your card has far more memory than the run needs.",
+        why="Turn it on if your card has far more memory than the training needs.",
         higher="Getting images ready is a bit faster.",
         lower="Unused memory is given back.",
         **_ONE,
@@ -117,9 +117,9 @@ class CommonSpeedSettings(Concern):
     skip_cache_check: bool = described(
         False,
         label="Trust images made ready before",
-        what="Uses files of an earlier run without a look inside. Wrong ones are then not noticed.",
+        what="Uses files of an earlier training without a look inside. Wrong ones are then not noticed.",
         why="Turn it on for thousands of images that have not changed.",
-        higher="The run starts sooner.",
+        higher="The training starts sooner.",
         lower="Each file is looked at first.",
         **_ONE,
     )

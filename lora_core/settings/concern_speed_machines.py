@@ -18,11 +18,11 @@ class MachineSettings(Concern):
     ddp_timeout: int | None = described(
         None,
         label="How long cards wait for each other",
-        what="After this many minutes of waiting for another card the run stops. If it is empty, torch "
+        what="After this many minutes of waiting for another card the training stops. If it is empty, torch "
         "decides.",
-        why="Raise it if a run on several cards stops while images are made ready.",
+        why="Raise it if a training on several cards stops while images are made ready.",
         higher="A slow card is waited for longer.",
-        lower="A run that hangs ends sooner.",
+        lower="A training that hangs ends sooner.",
         unit="minutes",
         **_ONE,
         ge=0,
@@ -49,7 +49,7 @@ class MachineSettings(Concern):
     deepspeed: bool = described(
         False,
         label="DeepSpeed",
-        what="Uses the package DeepSpeed, which spreads a run over cards and memory. It must be installed.",
+        what="Uses the package DeepSpeed, which spreads a training over cards and memory. Install it first.",
         why="Leave it off on one card. Then other settings save as much.",
         higher="DeepSpeed runs the training. One helper reads the images.",
         lower="Torch alone runs the training.",

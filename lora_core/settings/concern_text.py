@@ -54,17 +54,17 @@ class CaptionSettings(Concern):
         what="Reads all captions before the first step and then puts the text encoders away. "
         "Captions must then stay as they are: no shuffling and no dropped tags.",
         why="Turn it on to save GPU memory, above all with SDXL.",
-        higher="The run needs less GPU memory and each step is faster. Captions stay the same all the time.",
+        higher="It takes less GPU memory and each step is faster. Captions stay the same all the time.",
         lower="Captions are read at each step. They may change, and the text encoder may learn.",
         families=all_but("sd2"),
     )
     cache_text_encoder_outputs_to_disk: bool = described(
         False,
         label="Keep read captions on disk",
-        what="Also keeps what was read on disk for the next run. A caption that you change is read anew.",
+        what="Also keeps what was read on disk for the next time. A caption that you change is read anew.",
         why="Turn it on if you train often on the same large dataset.",
-        higher="The next run starts sooner. The files take some space on the disk.",
-        lower="Nothing is kept on disk. Each run reads all captions again.",
+        higher="The next training starts sooner. The files take some space on the disk.",
+        lower="Nothing is kept on disk. Each training reads all captions again.",
         level="expert",
         families=all_but("sd2"),
     )

@@ -25,12 +25,12 @@ class BatchSettings(Concern):
         lower="Each step is faster and learns from fewer images. At 1 each batch is a step.",
         unit="batches",
         ge=1,
-        advice=Advice(1, 16, "Large values make a run slow, and leave few steps to learn in."),
+        advice=Advice(1, 16, "Large values make a training slow, and leave few steps to learn in."),
     )
     seed: int = described(
         42,  # sd-scripts: drawn anew for each run
         label="Seed",
-        what="The number that all chance comes from. The same seed gives the same run again.",
+        what="The number that all chance comes from. The same seed gives the same result again.",
         why="Change it to see how much of a result was luck.",
         higher="A larger number is not better. It only gives other chance.",
         lower="A smaller number is not better. It only gives other chance.",
@@ -86,10 +86,10 @@ class PrecisionSettings(Concern):
     cache_latents_to_disk: bool = described(
         False,
         label="Keep images ready on the disk",
-        what="Keeps the small inner form of each image in a file, for this run and the next.",
+        what="Keeps the small inner form of each image in a file, for this training and the next.",
         why="Turn it on from about 2000 images on.",
-        higher="The next run starts sooner. At 1024 by 1024 pixels, an image takes about 0.26 MB of disk.",
-        lower="Nothing is kept on disk. Each run makes all images ready again.",
+        higher="The next training starts sooner. At 1024 by 1024 pixels, an image takes 0.26 MB of disk.",
+        lower="Nothing is kept on disk. Each training makes all images ready again.",
     )
     vae_batch_size: int | None = described(
         None,  # sd-scripts: 1
@@ -107,8 +107,8 @@ class PrecisionSettings(Concern):
         label="Save memory by working twice",
         what="Forgets what was worked out on the way, and works it out again when it is needed.",
         why="Turn it on if the memory of your card is too small. Each step then takes longer.",
-        higher="The run needs far less GPU memory. Each step takes longer.",
-        lower="Each step is faster. The run needs more GPU memory.",
+        higher="The training needs far less GPU memory. Each step takes longer.",
+        lower="Each step is faster. The training needs more GPU memory.",
     )
     fp8_base: bool = described(
         False,
@@ -125,8 +125,8 @@ class PrecisionSettings(Concern):
         label="Build the model for your machine",
         what="Has the model turned into faster code. That takes minutes at first, so it is done only "
         "if the time left is worth it.",
-        why="Try it for long runs.",
+        why="Try it for long trainings.",
         higher="Steps are faster, after some minutes of work at the start.",
-        lower="The run starts at once. Steps have their normal speed.",
+        lower="The training starts at once. Steps have their normal speed.",
         level="expert",
     )

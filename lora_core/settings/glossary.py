@@ -49,7 +49,7 @@ _MODELS: Final = {
     "numbers fit in.",
     "fp8": "Numbers of 8 bits, with half the memory of fp16. They are much less exact.",
     "GPU": "The chip on the graphics card. It trains far faster than the CPU.",
-    "GPU memory": "The memory on the graphics card, also called VRAM. A run stops if it needs more than "
+    "GPU memory": "The memory on the graphics card, also called VRAM. A training stops if it needs more than "
     "there is.",
     "CPU": "The main chip of a computer. It can train too, but it is slow.",
     "sd-scripts": "A trainer made by kohya-ss. Its names of settings and its files are used here too.",
@@ -73,7 +73,7 @@ _NEWER_MODELS: Final = {
     "refiner": "A few blocks of Lumina that make the noise or the text ready for the others.",
     "guidance": "How closely a model follows the prompt.",
     "GGPO": "A way to add noise to the weights of a LoRA while it learns.",
-    "DeepSpeed": "A package that spreads a run over several cards, or over other memory.",
+    "DeepSpeed": "A package that spreads the work over several cards, or over other memory.",
     "Hugging Face": "A place on the net where people share models.",
 }
 
@@ -121,10 +121,10 @@ _LEARNING: Final = {
     "Nesterov is a form of it.",
     "Nesterov": "A form of momentum. Each step is taken from where the last one leads.",
     "weight decay": "Each weight is pulled back to zero by a tiny bit at each step.",
-    "schedule": "How the learning rate moves in the run. It often starts with a warm-up and ends with a "
+    "schedule": "How the learning rate moves in the training. It often starts with a warm-up and ends with a "
     "fall. A schedule-free optimizer needs none.",
     "cosine": "A schedule that falls slowly, then faster, then slowly again, down to zero.",
-    "warm-up": "The first part of a run, in which the learning rate grows from zero.",
+    "warm-up": "The first part of a training, in which the learning rate grows from zero.",
     "cycle": "One fall of the learning rate. Some schedules have more than one.",
     "epoch": "One pass through all images with their repeats.",
     "step": "One small change of the LoRA. It learns from one batch, or from more with gradient "
@@ -146,10 +146,10 @@ _LEARNING: Final = {
     "SNR": "Signal to noise ratio: how strong the picture is beside the noise.",
     "min-SNR": "A rule that makes steps with little noise count less, so that all noise levels are learned "
     "well.",
-    "sample": "A picture that is drawn while the run goes on. It shows what has been learned.",
+    "sample": "A picture that is drawn while the training goes on. It shows what has been learned.",
     "sampler": "The method that draws a picture from noise.",
     "validation": "A test on images that are not learned from. It shows overfitting.",
-    "state": "All that is needed to go on with a run: the LoRA, the optimizer and the place in the run.",
+    "state": "All that is needed to go on with a training: the LoRA, the optimizer and how far it was.",
 }
 
 _IMAGES: Final = {
@@ -161,7 +161,7 @@ _IMAGES: Final = {
     "knows. They are also called regularization images.",
     "mask": "A black and white picture that says which parts of an image are learned.",
     "bucket": "A group of images of the same size and shape. The images of a batch come from one bucket.",
-    "dataset": "All images of a run with their captions.",
+    "dataset": "All images of a training with their captions.",
     "recipe": "How to train: the rates, the length, the noise and so on. It does not say what to train.",
     "wildcard": "A place in a caption where one of some words is picked at each use.",
 }

@@ -235,7 +235,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         ("skip_until_initial_step",),
         lambda look: not look["initial_step"] and (look["initial_epoch"] or 1) == 1,
-        "The run begins at its first step.",
+        "The training begins at its first step.",
     ),
     Rule(
         ("no_half_vae",),

@@ -57,7 +57,7 @@ OF_SD_SCRIPTS: Final[tuple[Rule, ...]] = (
     Rule(
         ("save_every_n_epochs",),
         lambda look: bool(look["save_n_epoch_ratio"]),
-        "A number of files for the whole run is set, and it is used in place of this.",
+        "A number of files for the whole training is set, and it is used in place of this.",
         _ONE,
     ),
     Rule(

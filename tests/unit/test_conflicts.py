@@ -17,6 +17,7 @@ from lora_core.settings import (
     ModelSettings,
     RunConfig,
     SubsetSettings,
+    loads_run,
     setting,
     with_values,
 )
@@ -211,6 +212,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "masks that are turned off": ("sdxl", {CONTROL: Path("/masks")}),
     "folders with and without masks in one dataset": ("sdxl", {"masked_loss": True, "mixed": True}),
     "samples without a prompt": ("sdxl", {"sample_every_n_epochs": 1}),
+    "a name like that of a save": ("sdxl", {"output_name": "zog-000004"}),
     "a first step behind the end": ("sdxl", {"initial_step": 1600}),
     "a first epoch behind the end": ("sdxl", {"max_train_epochs": 3, "initial_epoch": 4}),
     "full_fp16 beside another precision": ("sdxl", {"full_fp16": True}),
@@ -383,3 +385,42 @@ def test_odd_texts_get_one_problem_and_nothing_is_executed(text: str) -> None:
     for key in ("block_dims", "up_lr_weight"):
         found = [p for p in sd_scripts_problems(a_run("sdxl", **{key: text}), "sdxl") if p.setting == key]
         assert len(found) <= 1
+
+
+@pytest.mark.parametrize(
+    ("config", "setting", "severity", "what"),
+    [
+        ('network_args = ["foo=1"]', "network_args: foo", "advice", "networks.lora knows no foo"),
+        ('network_args = ["dora_wd=True"]', "dora_wd", "advice", "It does nothing here."),
+        ('network_args = ["algo=loha"]', "algo", "advice", "It belongs to lycoris.kohya."),
+        (
+            'optimizer_type = "pytorch_optimizer.CAME"\noptimizer_args = ["eps=1e-6"]',
+            "eps",
+            "advice",
+            "no such",
+        ),
+        ('optimizer_type = "Lion"\noptimizer_args = ["d_coef=2"]', "d_coef", "error", "stops at it"),
+        ('optimizer_args = ["foo=__import__(1)"]', "optimizer_args", "error", "is no Python value"),
+        ('lr_scheduler_args = ["foo=1+x"]', "lr_scheduler_args", "error", "is no Python value"),
+        (f'optimizer_args = ["foo={"(" * 9000}"]', "optimizer_args", "error", "is no Python value"),
+    ],
+)
+def test_an_entry_of_a_list_that_nothing_reads_or_that_stops_is_told(
+    config: str, setting: str, severity: str, what: str
+) -> None:
+    head = 'pretrained_model_name_or_path = "/m"\nmax_train_steps = 10\nmixed_precision = "bf16"\n'
+    run = loads_run(f"{head}{config}\n", '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/d"\n')
+    found = [problem for problem in sd_scripts_problems(run, "sdxl") if problem.setting == setting]
+    assert [problem.severity for problem in found] == [severity]
+    assert what in found[0].what
+    assert found[0].fix
+
+
+def test_entries_that_a_network_or_package_of_others_may_know_are_left_alone() -> None:
+    head = 'pretrained_model_name_or_path = "/m"\nmax_train_steps = 10\nmixed_precision = "bf16"\n'
+    own = (
+        'network_module = "my.network"\nnetwork_args = ["foo=1"]\n'
+        'optimizer_type = "my.Optimizer"\noptimizer_args = ["eps=1e-6", "bar=[1, 2]"]\n'
+    )
+    run = loads_run(head + own, '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/d"\n')
+    assert sd_scripts_problems(run, "sdxl") == []

@@ -21,7 +21,9 @@ from lora_core.settings import (
     Setting,
     catalogue,
     checked,
+    known,
     loads_run,
+    parse,
     run_files,
     shown_settings,
     with_values,
@@ -204,6 +206,24 @@ def test_a_zip_holds_a_whole_run_and_no_path_of_this_computer(run: RunConfig, tm
     assert not any(PureWindowsPath(name).is_absolute() or ".." in name for name in files)
 
 
+@pytest.mark.parametrize("family", known.SCRIPTS)
+def test_a_zip_for_each_family_holds_only_what_its_script_takes_and_no_path(
+    family: str, run: RunConfig, tmp_path: Path
+) -> None:
+    parts = [s for s in catalogue() if s.concern == "model" and s.kind == "path" and family in s.families]
+    whole = with_values(run, {s.key: tmp_path / "mine" / f"{s.key}.safetensors" for s in parts})
+    made = export_run_zip(whole, tmp_path / "zog.zip", family=family, images=False)
+    files = unzipped(made, tmp_path / "elsewhere")
+    config = parse(files["config.toml"].decode(), "config.toml")
+    taken = known.by_script()[known.SCRIPTS[family]]
+    assert config.keys() & known.tables()["arguments"].keys() <= taken.keys()
+    assert {config[s.key] for s in parts} == {f"models/{s.key}.safetensors" for s in parts}
+    readme = files["README.txt"].decode()
+    assert f"sd-scripts/{known.SCRIPTS[family]}.py" in readme
+    assert str(tmp_path) not in b"".join(files.values()).decode()
+    assert all(f"{s.key}: put your own copy at models/" in readme for s in parts)
+
+
 def test_a_zip_without_images_says_where_they_go(run: RunConfig, tmp_path: Path) -> None:
     made = export_run_zip(run, tmp_path / "zog.zip", images=False)
     assert made.files == 4
@@ -221,7 +241,7 @@ def test_the_command_is_quoted_for_both_shells(run: RunConfig) -> None:
     plain = command_line(odd, family="sdxl")
     assert plain == (
         "accelerate launch --num_cpu_threads_per_process 1 --mixed_precision bf16 "
-        "sd-scripts/sdxl_train_network.py --config_file config.toml"
+        "sd-scripts/sdxl_train_network.py --config_file config.toml --output_dir output"
     )
     long = command_line(odd, config=None)
     assert "--output_name 'it'\"'\"'s $(x) `y` \u2019z'" in long

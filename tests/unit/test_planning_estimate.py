@@ -21,7 +21,8 @@ from lora_core.planning.layers import layers_of
 from lora_core.planning.lora_size import factors, lora_size
 from lora_core.planning.memory import CONTEXT, MODEL, memory
 from lora_core.planning.words import duration, size
-from lora_core.settings import RunConfig, with_values
+from lora_core.settings import SD_SCRIPTS, RunConfig, with_values
+from lora_core.settings.conflicts import sd_scripts_problems
 from lora_core.workspace import Workspace, write_json
 
 GIB = 2**30
@@ -471,6 +472,47 @@ def test_a_disk_that_is_full_of_other_things_needs_room_from_the_user(
     found = planning.fitting(make("sd1", **MANY_FILES), "diffusers", ws)
     assert not found.fits
     assert "Remove files" in found.sentence
+
+
+def test_changes_for_sd_scripts_are_those_that_act_there_and_that_it_takes(
+    make: Make, ws: Workspace, has: Callable[..., None]
+) -> None:
+    has(gpu=9)
+    run = make("sdxl", 1024, mixed_precision="bf16", gradient_checkpointing=True)
+    assert planning.fitting(run, SD_SCRIPTS, ws).changes == planning.fitting(run, "diffusers", ws).changes
+    shuffled = with_values(run, {"shuffle_caption": True, "batch_size": 4})
+    found = planning.fitting(shuffled, SD_SCRIPTS, ws)
+    fitted = with_values(shuffled, {change.key: change.after for change in found.changes})
+    assert found.fits
+    assert "cache_text_encoder_outputs" not in {change.key for change in found.changes}
+    assert [p.what for p in sd_scripts_problems(fitted, "sdxl") if p.severity == "error"] == []
+    # Its script for SD 1.x reads captions at each step, whatever the switch says.
+    has(gpu=2.8)
+    small = make("sd1", 512, mixed_precision="bf16", gradient_checkpointing=True, vae_batch_size=1)
+    kept = {change.key for change in planning.fitting(small, SD_SCRIPTS, ws).changes}
+    assert "cache_text_encoder_outputs" not in kept
+    assert "cache_text_encoder_outputs" in {c.key for c in planning.fitting(small, "diffusers", ws).changes}
+
+
+def test_what_nobody_counted_is_never_said_to_fit(
+    make: Make, ws: Workspace, has: Callable[..., None]
+) -> None:
+    has(gpu=80)
+    unknown = with_values(make("sdxl", 1024), {"pretrained_model_name_or_path": Path("/nowhere/flux")})
+    for engine in ("diffusers", SD_SCRIPTS):
+        found = planning.fitting(unknown, engine, ws)
+        assert (found.changes, found.fits) == ((), False)
+        assert "nothing can be counted" in found.sentence
+
+
+def test_a_count_for_another_engine_says_whose_it_is_and_offers_no_try_that_cannot_be(
+    make: Make, ws: Workspace, has: Callable[..., None]
+) -> None:
+    has(gpu=24)
+    ours, theirs = (planning.estimate(make("sdxl", 1024), engine, ws) for engine in ("diffusers", SD_SCRIPTS))
+    assert line(ours, "gpu").sentence.endswith("Try two steps to measure it.")
+    assert line(theirs, "gpu").sentence.endswith("built-in trainer, and sd-scripts may need another amount.")
+    assert "Try two steps" not in line(theirs, "time").sentence
 
 
 def test_it_says_so_when_nothing_helps(make: Make, ws: Workspace, has: Callable[..., None]) -> None:

@@ -9,6 +9,7 @@ from small_bases import sd1_folder, sdxl_folder
 
 from lora_core.models import inspect_base, kind_of
 from lora_core.models.base import FAMILY_NAMES, TRAINED
+from lora_core.settings import BUILT_IN, SD_SCRIPTS, known
 from lora_core.settings.presets import BASES, base_kind_of
 
 
@@ -49,12 +50,19 @@ def test_a_name_never_overrules_the_family() -> None:
     found = base_kind_of("ponyDiffusionV6", "sd15")
     assert found is not None
     assert found.kind == "sd15"
-    assert base_kind_of("pony", "flux1") is None
+    assert base_kind_of("pony", "sd3") is None
+    found = base_kind_of("pony", "flux1")
+    assert found is not None
+    assert found.kind == "flux1-dev"
 
 
 def test_each_kind_is_of_a_family_that_is_trained() -> None:
-    assert {base.family for base in BASES.values()} == TRAINED
+    assert {base.family for base in BASES.values() if base.here} == TRAINED
     assert FAMILY_NAMES.keys() >= TRAINED
+    for base in BASES.values():
+        assert base.engine in {BUILT_IN, SD_SCRIPTS}
+        assert base.family in known.SCRIPTS
+        assert base.here or base.family not in TRAINED
 
 
 def test_each_kind_is_what_its_own_recommended_models_are_taken_for() -> None:
@@ -69,10 +77,10 @@ def test_each_kind_is_what_its_own_recommended_models_are_taken_for() -> None:
 def test_each_recommended_model_names_its_address_size_and_licence() -> None:
     for base in BASES.values():
         assert base.recommended
-        for model in base.recommended:
+        for model in (*base.recommended, *base.parts.values()):
             assert model.address.startswith(("https://huggingface.co/", "https://civitai.com/"))
             assert "/blob/" not in model.address
-            assert model.size_gb > 1
+            assert model.size_gb > (1 if model in base.recommended else 0.1)
             assert model.licence
 
 

@@ -15,6 +15,7 @@ from lora_core.engines.diffusers.prompts import read_prompts
 from lora_core.errors import Problem, SettingsError
 from lora_core.planning import check, look_at_images
 from lora_core.planning.images import RunImages
+from lora_core.runs import command_line
 from lora_core.settings import (
     BUILT_IN,
     SD_SCRIPTS,
@@ -26,11 +27,15 @@ from lora_core.settings import (
     SamplingSettings,
     SubsetSettings,
     checked,
+    known,
+    no_effect,
     setting,
+    value_in,
 )
-from lora_core.settings.conflicts import sd_scripts_problems
+from lora_core.settings.conflicts import family_in, sd_scripts_problems
 from lora_core.settings.presets import (
     BASES,
+    ENGINE_RULES,
     EVIDENCE,
     GOALS,
     PRESETS,
@@ -69,9 +74,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, RunConfig]:
         (images / f"{number}.txt").write_text("zog, red", "utf-8")
     dataset = DatasetFile(datasets=(DatasetSettings(subsets=(SubsetSettings(image_dir=images),)),))
     bases = {"sd15": sd1_folder(folder / "sd15"), "sdxl": sdxl_folder(folder / "sdxl")}
+    bases |= {base.family: folder / base.id for base in BASES.values() if not base.here}
+    parts = {base.family: {key: folder / key for key in base.parts} for base in BASES.values()}
     return {
         family: RunConfig(
-            model=ModelSettings(pretrained_model_name_or_path=path),
+            model=ModelSettings(pretrained_model_name_or_path=path, **parts[family]),  # type: ignore[arg-type]  # by key
             metadata=MetadataSettings(metadata_trigger_phrase="zog"),
             dataset=dataset,
         )
@@ -100,7 +107,44 @@ def problems(run: RunConfig, looked_at: RunImages) -> list[Problem]:
     return check(run, BUILT_IN, images=images)
 
 
-@pytest.mark.parametrize("preset", all_ids())
+HERE: Final = [preset for preset in all_ids() if BASES[preset.partition(".")[0]].here]
+ELSEWHERE: Final = [preset for preset in all_ids() if preset not in HERE]
+"""For sd-scripts alone."""
+
+
+@pytest.mark.parametrize("preset", ELSEWHERE)
+@pytest.mark.parametrize("captions", ["tags", "sentences"])
+def test_each_recipe_for_sd_scripts_passes_its_checks_without_a_word(
+    preset: str, captions: Any, runs: Mapping[str, RunConfig], looked_at: RunImages
+) -> None:
+    family = BASES[preset.partition(".")[0]].family
+    # Product reference, section 13: the two limits of buckets are sent, though nothing is enlarged.
+    limits = {"min_bucket_reso", "max_bucket_reso"}
+    for memory in (None, *memory_tiers()):
+        for facts in MACHINES.values():
+            run = run_for(runs, preset, memory_gb=memory, captions=captions, facts=facts, images=IMAGES)
+            subset = run.dataset.datasets[0].subsets[0]
+            images = RunImages(tuple(replace(found, subset=subset) for found in looked_at.subsets))
+            found = check(run, SD_SCRIPTS, images=images, family=family)
+            assert {problem.setting for problem in found} <= limits, f"{memory} GB: {found}"
+            assert not [problem for problem in found if problem.severity == "error"]
+            idle = no_effect(value_in(run), SD_SCRIPTS, family)
+            choices = {"memory_gb": memory, "captions": captions, "facts": facts, "images": IMAGES}
+            acting = {key for key, value in composed_by_id(preset, **choices).values.items() if value}
+            assert acting & idle.keys() <= limits
+
+
+@pytest.mark.parametrize("preset", ELSEWHERE)
+def test_each_recipe_for_sd_scripts_is_written_for_its_script(
+    preset: str, runs: Mapping[str, RunConfig]
+) -> None:
+    run = run_for(runs, preset, memory_gb=12)
+    family = BASES[preset.partition(".")[0]].family
+    assert family_in(run) == family  # its files tell it, so that command and zip take the right script
+    assert f"/{known.SCRIPTS[family]}.py" in command_line(run)
+
+
+@pytest.mark.parametrize("preset", HERE)
 def test_each_recipe_starts_without_a_word_on_each_card_and_machine(
     preset: str, runs: Mapping[str, RunConfig], looked_at: RunImages
 ) -> None:
@@ -114,7 +158,7 @@ def test_each_recipe_starts_without_a_word_on_each_card_and_machine(
             assert found == [], f"{memory} GB, {name}: {found}"
 
 
-@pytest.mark.parametrize("preset", all_ids())
+@pytest.mark.parametrize("preset", HERE)
 @pytest.mark.parametrize("captions", ["tags", "sentences"])
 def test_each_recipe_starts_with_other_choices(
     preset: str, captions: Any, runs: Mapping[str, RunConfig], looked_at: RunImages
@@ -310,7 +354,7 @@ def test_there_is_one_file_for_each_base_goal_and_tier_and_no_other() -> None:
 def test_a_file_gives_a_reason_and_a_source_for_each_number(path: Path) -> None:
     text = path.read_text("utf-8")
     assert text.startswith("# "), "it opens with what it is for"
-    assert len(text.splitlines()) <= 80
+    assert len(text.splitlines()) <= 90
     for table, key, value, why, source in lines_of(path):
         assert why, f"{table}.{key} = {value} has no reason"
         assert source, f"{table}.{key} = {value} has no source"
@@ -372,7 +416,11 @@ def test_words_for_users_are_plain() -> None:
     for goal in GOALS.values():
         texts += [goal.sentence, goal.trigger_note, goal.caption_policy, goal.advice]
     for base in BASES.values():
-        texts += [base.sentence, base.caption_note]
+        texts += [
+            base.sentence,
+            base.caption_note,
+            *(r.licence for r in (*base.recommended, *base.parts.values())),
+        ]
     for path in FILES:
         texts += [why for _, _, _, why, _ in lines_of(path)]
     together = " ".join(texts)
@@ -413,7 +461,7 @@ def test_prompts_are_written_as_captions_are() -> None:
 # --- The default engine ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", [base.id for base in BASES.values() if base.here])
 @pytest.mark.parametrize("device", ["cpu", "mps", "cuda", None])
 def test_the_built_in_engine_is_the_default_for_all_that_it_trains(base: str, device: str | None) -> None:
     facts = {"device": device} if device else None
@@ -426,6 +474,32 @@ def test_the_built_in_engine_is_the_default_for_all_that_it_trains(base: str, de
 def test_a_family_that_only_sd_scripts_trains_goes_to_it_where_it_is_installed() -> None:
     assert default_engine("flux1", None, installed=(BUILT_IN, SD_SCRIPTS)).engine == SD_SCRIPTS
     assert "lacks this family" in default_engine("flux1", None).reason
+    for base in (base for base in BASES.values() if not base.here):
+        chosen = default_engine(base.id, None, installed=(BUILT_IN, SD_SCRIPTS))
+        assert (chosen.engine, chosen.reason) == (SD_SCRIPTS, ENGINE_RULES[-1].reason)
+
+
+@pytest.mark.parametrize(
+    ("network", "algo", "engine"),
+    [
+        ("networks.lora", "", BUILT_IN),
+        ("lycoris.kohya", "lokr", BUILT_IN),
+        ("lycoris.kohya", "boft", SD_SCRIPTS),
+        ("networks.oft", "", SD_SCRIPTS),
+        ("networks.dylora", "", SD_SCRIPTS),
+    ],
+)
+def test_a_network_that_only_sd_scripts_has_goes_to_it_where_it_is_installed(
+    network: str, algo: str, engine: str
+) -> None:
+    for base in (base.id for base in BASES.values() if base.here):
+        for facts in (None, {"device": "cpu"}, {"device": "cuda"}):
+            both = default_engine(base, facts, installed=(BUILT_IN, SD_SCRIPTS), network=network, algo=algo)
+            assert both.engine == engine
+            assert ("kind of network" in both.reason) == (engine == SD_SCRIPTS)
+            alone = default_engine(base, facts, network=network, algo=algo)
+            assert alone.engine == BUILT_IN
+            assert ("lacks this kind of network" in alone.reason) == (engine == SD_SCRIPTS)
 
 
 def test_repeats_are_those_of_the_goal() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from lora_core.settings import SD_SCRIPTS
 from lora_core.settings.presets import BASES, GOALS, all_ids, composed, composed_by_id, length_for, offered
 
 OFF: Final = None
@@ -46,11 +47,24 @@ RATES: Final = {
     "pony.style": (2e-4, OFF, 32, 16),
     "pony.concept": (8e-5, 1e-5, 16, 8),
     "pony.outfit": (4e-5, OFF, 16, 8),
+    # Anima: sd-scripts' documentation, lora_anima (ECO), citrons_anima (style), a public gist (20/20)
+    "anima.character": (1e-4, OFF, 20, 20),
+    "anima.style": (1e-4, OFF, 24, 24),
+    "anima.concept": (1e-4, OFF, 20, 20),
+    "anima.outfit": (5e-5, OFF, 20, 20),
+    # FLUX.1: sd-scripts' rate, flux_experimental (ECO) and flux1D (kohya_ss); one size for all goals
+    "flux1-dev.character": (1e-4, OFF, 16, 16),
+    "flux1-dev.style": (1e-4, OFF, 16, 16),
+    "flux1-dev.concept": (1e-4, OFF, 16, 16),
+    "flux1-dev.outfit": (5e-5, OFF, 16, 16),
+    "flux1-dev.person": (1e-4, OFF, 16, 16),
 }
 
 # Section 5.4: what all share, and what a kind of base model has of its own.
 COMMON: Final = {
     "optimizer_type": "AdamW",
+    "weight_decay": 0.1,  # section 6: what to send beside AdamW, with 8 bits and without
+    "betas": (0.9, 0.99),
     "enable_bucket": True,
     "min_bucket_reso": 256,
     "bucket_reso_steps": 64,
@@ -82,6 +96,39 @@ OF_BASE: Final[dict[str, dict[str, Any]]] = {
         "scale_v_pred_loss_like_noise_pred": True,
     },
     "pony": {"resolution": (1024, 1024), "max_bucket_reso": 2048, "noise_offset": 0.03},
+    # Sections 5.4, 5.5 and 8.2: what a flow model must be sent, and what it would read over
+    "anima": {
+        "resolution": (1024, 1024),
+        "max_bucket_reso": 2048,
+        "network_module": "networks.lora_anima",
+        "timestep_sampling": "sigmoid",
+        "network_train_unet_only": True,
+        "cache_text_encoder_outputs": True,
+        "save_precision": "bf16",
+        "min_snr_gamma": None,
+        "max_token_length": None,
+    },
+    "flux1-dev": {
+        "resolution": (1024, 1024),
+        "max_bucket_reso": 2048,
+        "network_module": "networks.lora_flux",
+        "guidance_scale": 1.0,
+        "timestep_sampling": "flux_shift",
+        "model_prediction_type": "raw",
+        "network_train_unet_only": True,
+        "cache_text_encoder_outputs": True,
+        "save_precision": "bf16",
+        "min_snr_gamma": None,
+        "max_token_length": None,
+    },
+}
+PARTS: Final = {"anima": {"qwen3", "vae"}, "flux1-dev": {"clip_l", "t5xxl", "ae"}}
+"""Section 3.2 and 5.5: the files that a base needs besides its own."""
+
+# Section 11: images at a time, and blocks that are swapped, by gigabytes of the card.
+MEMORY: Final[dict[str, dict[int, tuple[int, int | None]]]] = {
+    "anima": {8: (1, None), 12: (1, None), 16: (2, None), 24: (2, None), 48: (4, None)},
+    "flux1-dev": {8: (1, 28), 12: (1, 16), 16: (1, 8), 24: (2, None), 48: (2, None)},
 }
 
 # Section 5.6: exposures, and the usual number of images.
@@ -93,7 +140,7 @@ EXPOSURES: Final = {
     "style": (5000, (60, 150)),
 }
 
-# Section 11: what ships. Anima, FLUX and Chroma wait for an engine that trains them.
+# Section 11: what ships, each line of the table with a tick. The rest ("without our blessing") does not.
 SHIPPED: Final = {
     "sd15": {"character", "person", "style", "concept", "outfit"},
     "sdxl": {"character", "person", "style", "concept", "outfit"},
@@ -101,12 +148,15 @@ SHIPPED: Final = {
     "noobai-eps": {"character", "style", "concept", "outfit"},
     "noobai-vpred": {"character", "style", "concept", "outfit"},
     "pony": {"character", "style", "concept", "outfit"},
+    "anima": {"character", "style", "concept", "outfit"},
+    "flux1-dev": {"character", "person", "style", "concept", "outfit"},
 }
 
 
 def test_what_is_offered_is_what_the_reference_supports() -> None:
     assert {base: set(offered(base)) for base in BASES} == SHIPPED
     assert set(all_ids()) == set(RATES)
+    assert len(RATES) == 35  # as section 11 counts them
 
 
 @pytest.mark.parametrize("preset", RATES)
@@ -137,7 +187,7 @@ def test_a_kind_that_predicts_v_brings_what_its_base_model_needs() -> None:
     # Section 5.5
     wanted = {base: base == "noobai-vpred" for base in BASES}
     for key in ("v_parameterization", "zero_terminal_snr"):
-        assert {base: composed(base, "style").target[key] for base in BASES} == wanted
+        assert {base: composed(base, "style").target.get(key, False) for base in BASES} == wanted
     scaled = "scale_v_pred_loss_like_noise_pred"
     assert {base for base in BASES if composed(base, "style").values.get(scaled)} == {"noobai-vpred"}
 
@@ -153,8 +203,38 @@ def test_tags_are_shuffled_behind_the_trigger_word_and_sentences_are_not() -> No
     # Sections 3.4 and 5.4
     for preset in all_ids():
         found = composed_by_id(preset)
-        tags = found.base != "sdxl" and found.goal != "person"
+        once = found.values.get("cache_text_encoder_outputs")  # read once, so they cannot be shuffled
+        tags = found.base != "sdxl" and found.goal != "person" and not once
         assert (found.values["shuffle_caption"], found.values["keep_tokens"]) == (tags, 1 if tags else 0)
+
+
+@pytest.mark.parametrize("base", MEMORY)
+def test_large_models_get_the_batches_and_swaps_of_the_reference(base: str) -> None:
+    for gigabytes, wanted in MEMORY[base].items():
+        values = composed(base, "style", memory_gb=gigabytes).values
+        assert (values["batch_size"], values.get("blocks_to_swap")) == wanted, gigabytes
+    small = composed("flux1-dev", "style", memory_gb=8).values
+    assert (small["optimizer_type"], small["lr_scheduler"], small["max_grad_norm"]) == (
+        "Adafactor", "constant_with_warmup", 0.0,
+    )  # fmt: skip
+    assert not any(small[key] for key in ("relative_step", "scale_parameter", "warmup_init"))
+    assert (small["weight_decay"], small["betas"]) == (None, None)
+    assert composed("flux1-dev", "style", memory_gb=12).values["optimizer_type"] == "AdamW8bit"
+    precise = {gb: composed("flux1-dev", "style", memory_gb=gb).values["fp8_base"] for gb in (8, 24, 48)}
+    assert precise == {8: True, 24: True, 48: False}
+
+
+def test_what_only_sd_scripts_trains_says_so_before_it_is_chosen() -> None:
+    others = {base.id for base in BASES.values() if not base.here}
+    assert others == {"anima", "flux1-dev"}
+    for base in others:
+        assert BASES[base].engine == SD_SCRIPTS
+        assert set(BASES[base].parts) == PARTS[base]
+        found = composed(base, "style")
+        assert any(need.startswith("sd-scripts, because the built-in trainer has no") for need in found.needs)
+        assert found.evidence == "reported"
+    for base in set(BASES) - others:
+        assert not any("sd-scripts" in need for need in composed(base, "style").needs)
 
 
 @pytest.mark.parametrize("goal", EXPOSURES)

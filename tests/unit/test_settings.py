@@ -1,6 +1,7 @@
 """The descriptions of settings: complete, plain, within sd-scripts' own list, and acting."""
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from lora_core.settings import (
     parsed,
     placed_values,
     setting,
+    typed_number,
     unsupported,
     with_values,
 )
@@ -246,3 +248,25 @@ def test_a_path_that_no_file_system_has_is_a_problem_and_no_crash(key: str, path
     assert found.problem is not None
     assert "at most 255 bytes" in found.problem.what
     assert checked(setting(key), "/pictures/" + "ä" * 127).problem is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e-4, "0.0001"), (1e-5, "1e-5"), (8.5e-6, "8.5e-6"), (0.0357, "0.0357"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (1e20, "1e20"), (1.0, "1"), (0.0, "0"), (-2.5e-10, "-2.5e-10"), (12, "12"), (1e-100, "1e-100"),
+    ],
+)  # fmt: skip
+def test_a_number_is_told_as_people_type_it(value: float, text: str) -> None:
+    assert typed_number(value) == text
+    assert float(text) == value
+
+
+def test_no_number_loses_a_digit_on_its_way_into_a_sentence() -> None:
+    chance = random.Random(7)  # noqa: S311  the same each time
+    for _ in range(2000):
+        value = chance.uniform(-1, 1) * 10.0 ** chance.randint(-12, 12)
+        assert float(typed_number(value)) == value
+        assert "e-0" not in typed_number(value)
+        assert "e+" not in typed_number(value)

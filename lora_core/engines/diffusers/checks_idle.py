@@ -16,7 +16,7 @@ from lora_core.engines.diffusers.optimizer_names import (
 )
 from lora_core.errors import LoraError, Problem, SettingsError
 from lora_core.models import BaseModel, inspect_base
-from lora_core.settings import RunConfig, catalogue, setting
+from lora_core.settings import RunConfig, catalogue, setting, typed_number
 from lora_core.settings.concern_network import LYCORIS
 
 _LEAST_MULTIPLIER: Final = 0.1
@@ -92,10 +92,9 @@ def _rates(run: RunConfig) -> Iterator[Problem]:
                 "Set it to 1",
             )
     elif path.endswith(".CAME") and optimizer.learning_rate > _MOST_CAME:
-        what = f"CAME learns fast: at {optimizer.learning_rate:g} runs were seen to break."
-        yield _advice(
-            "learning_rate", what, f"Set it to {_CAME:g}.", {"learning_rate": _CAME}, f"Set it to {_CAME:g}"
-        )
+        what = f"CAME learns fast: at {typed_number(optimizer.learning_rate)} trainings were seen to break."
+        fix = f"Set it to {typed_number(_CAME)}"
+        yield _advice("learning_rate", what, f"{fix}.", {"learning_rate": _CAME}, fix)
     rates = []
     if not network.network_train_text_encoder_only:
         rates.append(optimizer.learning_rate if optimizer.unet_lr is None else optimizer.unet_lr)
@@ -106,9 +105,9 @@ def _rates(run: RunConfig) -> Iterator[Problem]:
         yield _advice(
             "learning_rate",
             "All rates are 0, so nothing is learned.",
-            f"Set the learning rate, to {default:g} for example.",
+            f"Set the learning rate, to {typed_number(default)} for example.",
             {"learning_rate": default, "unet_lr": None, "text_encoder_lr": None},
-            f"Set it to {default:g}",
+            f"Set it to {typed_number(default)}",
         )
 
 

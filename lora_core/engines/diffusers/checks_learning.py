@@ -19,7 +19,7 @@ from lora_core.engines.diffusers.optimizer_names import (
 )
 from lora_core.errors import LoraError, Problem, SettingsError
 from lora_core.models import inspect_base
-from lora_core.settings import RunConfig, arguments_of, further_arguments
+from lora_core.settings import RunConfig, arguments_of, further_arguments, typed_number
 
 
 def learning_problems(run: RunConfig) -> list[Problem]:
@@ -155,9 +155,10 @@ def _shares(run: RunConfig) -> Iterator[Problem]:
     for key in ("lr_warmup_steps", "lr_decay_steps"):
         value = getattr(run.schedule, key)
         if isinstance(value, float) and value > 1:
+            told = typed_number(value)
             yield Problem(
                 setting=key,
-                what=f"A number with a point is a share of the run, and {value:g} is more than all of it.",
+                what=f"A number with a point is a share of the training, and {told} is more than all of it.",
                 fix="Write a whole number for steps, or a share such as 0.05.",
                 mend={key: round(value)},
                 mend_label=f"Take it as {round(value)} steps",

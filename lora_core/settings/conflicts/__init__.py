@@ -10,6 +10,7 @@ from lora_core.errors import Problem
 from lora_core.settings._description import SD_SCRIPTS
 from lora_core.settings.conflicts import families, learning, machine, network, text_and_images
 from lora_core.settings.conflicts._table import Conflict, Seen
+from lora_core.settings.conflicts.lists import in_lists
 from lora_core.settings.ignored import no_effect
 from lora_core.settings.run import RunConfig, placed_values, value_in
 from lora_core.settings.unsupported import unsupported
@@ -54,7 +55,9 @@ def family_in(run: RunConfig) -> str | None:
 def sd_scripts_problems(run: RunConfig, family: str | None = None) -> list[Problem]:
     """Everything that sd-scripts would refuse of `run`, and advice about what goes badly together."""
     seen = Seen(run, family or family_in(run))
-    return [*unsupported(run, SD_SCRIPTS), *(row.problem(seen) for row in CONFLICTS if row.holds(seen))]
+    found = [*unsupported(run, SD_SCRIPTS), *(row.problem(seen) for row in CONFLICTS if row.holds(seen))]
+    told = {problem.setting for problem in found}
+    return [*found, *(problem for problem in in_lists(run) if problem.setting not in told)]
 
 
 def read_over(run: RunConfig, family: str | None = None) -> list[Problem]:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from lora_core.errors import Problem
 from lora_core.settings._description import EVERY_FAMILY
+from lora_core.settings._values import typed_number
 from lora_core.settings.ignored import finds_its_rate, schedule_free
 from lora_core.settings.run import RunConfig, setting, value_in
 
@@ -119,4 +120,4 @@ def _label(mend: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(_shown(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return typed_number(value) if isinstance(value, float) else str(value)

@@ -29,7 +29,7 @@ def _needs(flag: str, precision: str) -> Conflict:
         name=f"{flag} beside another precision",
         key=flag,
         when=lambda seen: bool(seen[flag]) and seen["mixed_precision"] != precision,
-        what=f"It needs {precision} as the precision of the run, and another is set.",
+        what=f"It needs {precision} as the precision of the training, and another is set.",
         fix=f"Set mixed_precision to {precision}, or turn off {flag}.",
         mend={flag: False},
         source=(_TRAIN, f"{flag} requires mixed precision="),

@@ -4,6 +4,7 @@ Covered: rows, read in its code at 48d368f. Not covered: the images and captions
 beside the resolution (see `lora_core.planning`).
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ _SDXL: Final = "sdxl_train_network.py"
 _READ_ONCE: Final = (_SDXL, "when caching Text Encoder output")
 _ASSERTED: Final = ("sdxl", "sd3", "flux1", "chroma", "hunyuan-image", "anima")
 _EACH_TIME: Final = {"cache_text_encoder_outputs": False, "cache_text_encoder_outputs_to_disk": False}
+_LIKE_A_SAVE: Final = re.compile(r"(?:-(?:\d{6}|step\d{8})(?:-state)?)+$")
+"""sd-scripts writes `name-000004`, `name-step00000400`, and states with `-state` behind."""
 _KEPT: Final = "cache_latents", "cache_latents_to_disk"
 _STEPS: Final = {
     "sd15": 64, "sd2": 64, "sdxl": 32, "flux1": 64, "chroma": 64, "sd3": 32, "lumina": 64,
@@ -97,7 +100,7 @@ CAPTIONS: Final = (
         name="choices in captions that are read once",
         key="enable_wildcard",
         when=lambda seen: seen.read_once and seen.any("enable_wildcard"),
-        what="Captions are read once, so one choice is taken for the whole run.",
+        what="Captions are read once, so one choice is taken for the whole training.",
         fix="Turn off cache_text_encoder_outputs, or enable_wildcard.",
         mend={"enable_wildcard": False},
         families=("sdxl", *FLOW_FAMILIES),
@@ -200,10 +203,19 @@ RUNNING: Final = (
         source=("", "stat: path should be string, bytes, os.PathLike or integer, not NoneType"),
     ),
     Conflict(
+        name="a name like that of a save",
+        key="output_name",
+        when=lambda seen: _LIKE_A_SAVE.search(seen["output_name"] or "") is not None,
+        what="The name {value} ends like the number that sd-scripts adds to saves. They would be mixed up.",
+        fix="Choose a name without such a number at its end.",
+        mend=lambda seen: {"output_name": _LIKE_A_SAVE.sub("", seen["output_name"]) or "lora"},
+        severity="advice",
+    ),
+    Conflict(
         name="a first step behind the end",
         key="initial_step",
         when=_before_its_start,
-        what="The run would begin at step {value}, which is behind its end.",
+        what="The training would begin at step {value}, which is behind its end.",
         fix="Set more steps, or leave initial_step out.",
         mend={"initial_step": None},
         source=("train_network.py", "max_train_steps should be greater than initial step"),
@@ -212,7 +224,7 @@ RUNNING: Final = (
         name="a first epoch behind the end",
         key="initial_epoch",
         when=_behind("initial_epoch"),
-        what="The run would begin at epoch {value}, which is behind its end.",
+        what="The training would begin at epoch {value}, which is behind its end.",
         fix="Set more epochs, or leave initial_epoch out.",
         mend={"initial_epoch": None},
         source=("train_network.py", "max_train_steps should be greater than initial step"),

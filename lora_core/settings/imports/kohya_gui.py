@@ -128,7 +128,7 @@ def _take_length(gathering: Gathering, table: Mapping[str, Any]) -> None:
         reason = "The GUI counts the steps from it. sd-scripts calls it max_train_epochs."
         gathering.take("epoch", "max_train_epochs", own, reason=reason)
     elif "epoch" in table:
-        gathering.ignore("epoch", own, "The length of the run is given otherwise.")
+        gathering.ignore("epoch", own, "The length of the training is given otherwise.")
     _take_warmup(gathering, table)
     if "lr_scheduler_num_cycles" in table:
         cycles = table["lr_scheduler_num_cycles"]
@@ -193,7 +193,7 @@ def _seed(gathering: Gathering, key: str, value: Any, _table: Mapping[str, Any])
     if is_off(value):
         start = next(s.default for s in catalogue() if s.key == "seed")
         reason = (
-            "There each run draws a seed of its own. Here the seed is kept, so that a run can be repeated."
+            "There each training draws its own seed. Here it is kept, so that a training can be repeated."
         )
         gathering.take(key, "seed", start, was=value, reason=reason)
     else:

@@ -26,7 +26,7 @@ _RENAMED: Final = {
     "num_epochs": "max_train_epochs",
     "batch_size_per_device": "train_batch_size",
 }
-_FACTS: Final = "It is a fact about that run, not a setting."
+_FACTS: Final = "It is a fact about that training, not a setting."
 _PICTURES: Final = "It is a fact about its pictures."
 _IGNORED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("session_id", "training_started_at", "training_finished_at", "steps", "epoch"), _FACTS),

@@ -104,7 +104,7 @@ def _take_size(gathering: Gathering, key: str, value: Any) -> None:
             "resolution",
             first,
             was=value,
-            reason="It names several sizes, and a run here has one: the first.",
+            reason="It names several sizes, and a training here has one: the first.",
         )
     elif "x" in text:
         gathering.take(
@@ -187,7 +187,7 @@ def _take_schedule(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
     if isinstance(warm, int | float) and not isinstance(warm, bool):
         share = 0 < warm <= 1
         value = float(warm) if share else int(warm)
-        reason = "Up to 1 it is a share of the run." if share else "It counts steps."
+        reason = "Up to 1 it is a share of the training." if share else "It counts steps."
         gathering.take("learning_rate_warmup_steps", "lr_warmup_steps", value, was=warm, reason=reason)
     elif warm is not None:
         gathering.left("learning_rate_warmup_steps", warm, "It must be a number.")
@@ -321,7 +321,7 @@ def _take_loss(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
         elif not value:
             gathering.ignore(key, value, _OFF)
         else:
-            gathering.left(key, value, "Here a run has one kind of loss.")
+            gathering.left(key, value, "Here a training has one kind of loss.")
     weighting, strength = flat.get("loss_weight_fn"), flat.get("loss_weight_strength")
     if weighting == "MIN_SNR_GAMMA":
         gathering.take("loss_weight_fn", "min_snr_gamma", strength or 5.0, was=weighting,

@@ -143,7 +143,9 @@ def _level(gathering: Gathering, name: str, key: str, value: Any) -> None:
     elif key in known.tables()["arguments"]:
         gathering.argument(name, key, value)
     elif key in known.tables()["subset"] or key in known.tables()["dataset"]:
-        gathering.ignore(name, value, "It is about single images. Write it into the dataset file of a run.")
+        gathering.ignore(
+            name, value, "It is about single images. Write it into the dataset file of a training."
+        )
     else:
         gathering.left(name, value)
 

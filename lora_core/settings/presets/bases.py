@@ -9,9 +9,11 @@ Addresses, sizes and licences are what the models' own pages say. Nothing here f
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
+
+from lora_core.settings._description import BUILT_IN, SD_SCRIPTS
 
 CaptionStyle = Literal["tags", "sentences"]
 
@@ -36,7 +38,7 @@ class Base:
     title: str
     sentence: str
     family: str
-    """The family that engines know: sd15 or sdxl."""
+    """The family that engines know, such as sdxl."""
     resolution: int
     """Side of the square that it was made for, in pixels."""
     captions: Literal["tags", "sentences", "either"]
@@ -50,6 +52,15 @@ class Base:
     """What its prompts begin with. It is not needed in captions."""
     prompt_flags: str = ""
     """Flags of sample prompts besides the size."""
+    engine: str = BUILT_IN
+    """The engine that its recipes need."""
+    parts: Mapping[str, Recommended] = field(default_factory=dict)
+    """Files that it needs besides the base model, by the setting that names each."""
+
+    @property
+    def here(self) -> bool:
+        """Whether this app itself can train on it."""
+        return self.engine == BUILT_IN
 
 
 _NOISE: Final = MappingProxyType({"v_parameterization": False, "zero_terminal_snr": False})
@@ -193,6 +204,89 @@ _ALL: Final = (
         prompt_start="score_9, score_8_up, score_7_up, ",
         prompt_flags="--s 25",
     ),
+    Base(
+        id="anima",
+        title="Anima",
+        sentence="A newer, larger kind of model for drawn pictures. It knows tags and sentences.",
+        family="anima",
+        resolution=1024,
+        captions="either",
+        caption_note="It takes tags, sentences or both. Order of tags: quality, count, character, series, "
+        "artist, general.",
+        recommended=(
+            Recommended(
+                label="Anima 1.0 base",
+                address=_HUB + "circlestone-labs/Anima/resolve/main/split_files/diffusion_models/"
+                "anima-base-v1.0.safetensors",
+                size_gb=4.2,
+                licence="CircleStone Non-Commercial 1.2; its owners let people sell their LoRA files",
+            ),
+        ),
+        target={},
+        prompt_flags="--s 30 --l 4.5",
+        engine=SD_SCRIPTS,
+        parts=MappingProxyType(
+            {
+                "qwen3": Recommended(
+                    label="Text encoder Qwen3",
+                    address=_HUB + "circlestone-labs/Anima/resolve/main/split_files/text_encoders/"
+                    "qwen_3_06b_base.safetensors",
+                    size_gb=1.2,
+                    licence="As for Anima",
+                ),
+                "vae": Recommended(
+                    label="VAE of Qwen-Image",
+                    address=_HUB + "circlestone-labs/Anima/resolve/main/split_files/vae/"
+                    "qwen_image_vae.safetensors",
+                    size_gb=0.25,
+                    licence="As for Anima",
+                ),
+            }
+        ),
+    ),
+    Base(
+        id="flux1-dev",
+        title="FLUX.1 dev",
+        sentence="A very large model for photos and any style. It follows sentences closely.",
+        family="flux1",
+        resolution=1024,
+        captions="sentences",
+        caption_note="It wants plain sentences.",
+        recommended=(
+            Recommended(
+                label="FLUX.1 dev",
+                address=_HUB + "black-forest-labs/FLUX.1-dev/resolve/main/flux1-dev.safetensors",
+                size_gb=24,
+                licence="FLUX.1 dev Non-Commercial. You have to log in there and accept it.",
+            ),
+        ),
+        target={},
+        prompt_flags="--s 20 --g 3.5",
+        engine=SD_SCRIPTS,
+        parts=MappingProxyType(
+            {
+                "clip_l": Recommended(
+                    label="Text encoder CLIP-L",
+                    address=_HUB + "comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",
+                    size_gb=0.25,
+                    licence="Read its page.",
+                ),
+                "t5xxl": Recommended(
+                    label="Text encoder T5-XXL",
+                    address=_HUB + "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp16.safetensors",
+                    size_gb=9.8,
+                    licence="Read its page.",
+                ),
+                "ae": Recommended(
+                    label="VAE of FLUX.1",
+                    address=_HUB + "Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"
+                    "ae.safetensors",
+                    size_gb=0.34,
+                    licence="Read its page.",
+                ),
+            }
+        ),
+    ),
 )
 BASES: Final[Mapping[str, Base]] = MappingProxyType({base.id: base for base in _ALL})
 """Every kind, by id, in the order in which a page shows them."""
@@ -226,10 +320,12 @@ def base_kind_of(name: str, family: str, *, predicts_v: bool = False) -> BaseGue
 
     A name proves nothing, so the page lets the user change it.
     """
-    if family not in {base.family for base in BASES.values()}:
+    of_family = [base for base in BASES.values() if base.family == family]
+    if not of_family:
         return None
-    if family == "sd15":
-        return BaseGuess("sd15", "It is of the family Stable Diffusion 1.x.")
+    if len(of_family) == 1:
+        named = "Stable Diffusion 1.x" if family == "sd15" else of_family[0].title
+        return BaseGuess(of_family[0].id, f"It is of the family {named}.")
     kind, said = next(((kind, said) for pattern, kind, said in _NAMED if pattern.search(name)), ("sdxl", ""))
     if kind in {"noobai-eps", "sdxl"} and predicts_v:
         why = f"Its name says {said} and it" if said else "It"

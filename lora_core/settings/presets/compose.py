@@ -103,7 +103,8 @@ def composed(
     layers = [*_files(base, goal, captions, memory_of(facts) if memory_gb is None else memory_gb)]
     layers += _lengths(base, goal, images, time, hold_back=hold_back)
     values, why, set_by = _laid(layers)
-    if changes := changes_for(values, facts):
+    # sd-scripts has packages of its own, and it may train on another machine than this one.
+    if BASES[base].here and (changes := changes_for(values, facts)):
         layers.append(
             Layer(
                 id="machine",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from lora_core.settings._values import typed_number
 from lora_core.settings.presets.bases import BASES
 from lora_core.settings.presets.compose import composed
 from lora_core.settings.presets.goals import EPOCHS, GOALS, offered
@@ -35,7 +36,8 @@ comes later counts:
 6. this machine: what it cannot do is replaced, with the reason
 
 Each value keeps which layer set it and why. What is trained (base model, images, name, trigger word) is no
-part of a recipe. `presets/demo.toml` is a recipe of its own, for the bundled base model.
+part of a recipe. Recipes for `anima` and `flux1-dev` need sd-scripts, which this app does not start: it
+writes their files. `presets/demo.toml` is a recipe of its own, for the bundled base model.
 
 What the evidence of a recipe means; the weakest of its layers counts:
 
@@ -107,8 +109,17 @@ def page() -> str:
         bases=_rows(("id", "what it is", "family", "pixels", "captions", "recommended", "licence"), _bases()),
         layers="\n".join(_layer(path) for folder in FOLDERS for path in layer_files(folder)),
         engines=_rows(
-            ("family", "device", "engine", "reason"),
-            ((_any(r.families), _any(r.devices), f"`{r.engine}`", r.reason) for r in ENGINE_RULES),
+            ("family", "device", "network", "engine", "reason"),
+            (
+                (
+                    _any(r.families),
+                    _any(r.devices),
+                    "one that the built-in trainer lacks" if r.beyond else "any",
+                    f"`{r.engine}`",
+                    r.reason,
+                )
+                for r in ENGINE_RULES
+            ),
         ),
     )
 
@@ -130,8 +141,9 @@ def _rates() -> Iterator[list[str]]:
 
 def _rate(base: str, goal: str) -> str:
     values = composed(base, goal).values
-    text = "off" if values["network_train_unet_only"] else f"{values['text_encoder_lr'][0]:g}"
-    return f"{values['learning_rate']:g} / {text}, {values['network_dim']} / {values['network_alpha']:g}"
+    rate, alpha = typed_number(values["learning_rate"]), typed_number(values["network_alpha"])
+    text = "off" if values["network_train_unet_only"] else f"{typed_number(values['text_encoder_lr'][0])}"
+    return f"{rate} / {text}, {values['network_dim']} / {alpha}"
 
 
 def _goals() -> Iterator[list[str]]:

@@ -116,7 +116,7 @@ _ALL: Final = (
 GOALS: Final[Mapping[str, Goal]] = MappingProxyType({goal.id: goal for goal in _ALL})
 """Every goal, by id, in the order in which a page shows them."""
 
-PHOTOREAL_BASES: Final = ("sd15", "sdxl")
+PHOTOREAL_BASES: Final = ("sd15", "sdxl", "flux1-dev")
 """Kinds of base models that can draw a person as a photo; the others are made for drawn pictures."""
 
 

@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 from lora_core.settings._description import BUILT_IN, SD_SCRIPTS
+from lora_core.settings._owners import LYCORIS, PLAIN
 from lora_core.settings.presets.bases import BASES
+from lora_core.settings.run import setting
 
 _8_BIT: Final = "8bit"
 _MIB_OF_GIB: Final = 1024
@@ -43,7 +45,7 @@ def changes_for(values: Mapping[str, Any], facts: Facts | None) -> dict[str, tup
         return found
     device, precision = facts["device"], values.get("mixed_precision")
     if device == "cpu" and precision not in {None, "no"}:
-        found["mixed_precision"] = ("no", "Runs use the processor here, and full numbers suit it best.")
+        found["mixed_precision"] = ("no", "Trainings use the processor here, and full numbers suit it best.")
     elif device == "cuda" and precision == "bf16" and facts.get("bf16") is False:
         found["mixed_precision"] = ("fp16", "This card has no bf16, and fp16 takes as little memory.")
     if values.get("fp8_base") and (device != "cuda" or found.get("mixed_precision", ("",))[0] == "no"):
@@ -81,19 +83,27 @@ class EngineRule:
     """Families of base models; none means any."""
     devices: frozenset[str] = frozenset()
     """Devices of torch; none means any."""
+    beyond: bool = False
+    """Only for a kind of network that the built-in trainer lacks."""
 
 
 ENGINE_RULES: Final = (
     EngineRule(
+        engine=SD_SCRIPTS,
+        reason="Only sd-scripts has the chosen kind of network. This app writes its files, and you start "
+        "it yourself.",
+        beyond=True,
+    ),
+    EngineRule(
         engine=BUILT_IN,
-        reason="Runs use the processor here. The built-in trainer is tested on it. sd-scripts is made for "
-        "NVIDIA cards.",
+        reason="Trainings use the processor here. The built-in trainer is tested on it. sd-scripts is made "
+        "for NVIDIA cards.",
         devices=frozenset({"cpu"}),
         families=frozenset({"sd15", "sdxl"}),
     ),
     EngineRule(
         engine=BUILT_IN,
-        reason="Runs use the Apple chip here, and sd-scripts is made for NVIDIA cards.",
+        reason="Trainings use the Apple chip here, and sd-scripts is made for NVIDIA cards.",
         devices=frozenset({"mps"}),
         families=frozenset({"sd15", "sdxl"}),
     ),
@@ -102,23 +112,42 @@ ENGINE_RULES: Final = (
         reason="The built-in trainer does this family, goes on where it stopped, and needs no set-up.",
         families=frozenset({"sd15", "sdxl"}),
     ),
-    EngineRule(engine=SD_SCRIPTS, reason="Only sd-scripts trains this family."),
+    EngineRule(
+        engine=SD_SCRIPTS,
+        reason="Only sd-scripts trains this family. This app writes its files, and you start it yourself.",
+    ),
 )
 """Which engine is the default; the first line that fits and whose engine is there counts."""
 
 
 def default_engine(
-    base: str, facts: Facts | None, *, installed: Collection[str] = (BUILT_IN,)
+    base: str,
+    facts: Facts | None,
+    *,
+    installed: Collection[str] = (BUILT_IN,),
+    network: str = PLAIN,
+    algo: str = "",
 ) -> EngineChoice:
-    """The engine to begin with for this kind of base model (or family) on this machine."""
+    """The engine to begin with for this kind of base model (or family) and network on this machine."""
     family = BASES[base].family if base in BASES else base
-    device = str((facts or {}).get("device", ""))
+    device, beyond = str((facts or {}).get("device", "")), _beyond(network, algo)
     for rule in ENGINE_RULES:
         fits = (not rule.families or family in rule.families) and (not rule.devices or device in rule.devices)
-        if fits and rule.engine in installed:
+        if fits and rule.engine in installed and (beyond or not rule.beyond):
             only = len(set(installed)) == 1
-            return EngineChoice(rule.engine, _ONLY if only and rule.engine == BUILT_IN else rule.reason)
+            reason = _ONLY if only and rule.engine == BUILT_IN else rule.reason
+            return EngineChoice(rule.engine, _NO_NETWORK if beyond and rule.engine == BUILT_IN else reason)
     return EngineChoice(BUILT_IN, "It is the only trainer that is installed, and it lacks this family.")
+
+
+def _beyond(network: str, algo: str) -> bool:
+    """True for a kind of network that the built-in trainer lacks and sd-scripts has."""
+    if network != LYCORIS:
+        return network not in setting("network_module").choices_for(BUILT_IN)
+    return bool(algo) and algo not in setting("algo").choices_for(BUILT_IN)
+
+
+_NO_NETWORK: Final = "It is the only trainer that is installed, and it lacks this kind of network."
 
 
 _ONLY: Final = "The built-in trainer does this family, and it is the only one that is installed."
