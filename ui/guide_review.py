@@ -30,6 +30,8 @@ from ui import (
     recipe_text,
     run_actions,
     settings_form,
+    settings_late,
+    settings_look,
     training_form,
 )
 from ui.charts import Line
@@ -52,6 +54,7 @@ def draw(ws: Workspace, opened: Project) -> None:
     engine_view.draw(ws, opened.name)
     recipe_text.draw(ws, opened.name)
     guide_files.draw(ws, opened)
+    settings_late.draw(ws, opened.name)
     with st.container(horizontal=True, key="guide_ways"):
         pressed = run_actions.start_button()
         guide_steps.back(guide_steps.REVIEW)
@@ -81,7 +84,7 @@ def _base_name(base: BaseModel) -> str:
 
 def _summary(ws: Workspace, name: str) -> None:
     opened = project.open_or_new(ws, name)
-    found = settings_form.checked(partial(training_form.problems, ws), opened)
+    found = settings_look.checked(partial(training_form.problems, ws), opened)
     looked = training_form.look(ws, opened, found=found)
     if looked.plan is not None:
         st.write(training_form.length(looked.plan))

@@ -115,7 +115,7 @@ class Fields:
             )
 
     def _name(self, place: str) -> str:
-        return f"run_{self.opened.name}_{place.replace(':', '_')}"
+        return name_of(self.opened, place)
 
     def _prepare(self, setting: Setting, place: str, folder: Path | None = None) -> str:
         """The field's name, with what the project has for it put into the field."""
@@ -238,6 +238,20 @@ class Fields:
             feedback.problem(f"{setting.label} does not fit.", why=problem.what, fix=fix)
 
 
+def name_of(opened: Project, place: str) -> str:
+    """The key of a field: of a setting, or `num_repeats:` and a folder."""
+    return f"run_{opened.name}_{place.replace(':', '_')}"
+
+
+def save(ws: Workspace, name: str, setting: Setting, entered: str, folder: Path | None) -> None:
+    """Save a text as if it came from its field, which is not on the page."""
+    try:
+        before = projects.load_or_new(ws, name)
+        project.save(ws, _changed(before, setting, entered, folder))
+    except LoraError as error:
+        refused(error)
+
+
 def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, saved: Saved) -> None:
     """What a field's change does: one value, with what comes with it, into one project, on disk."""
     entered = st.session_state[widget]
@@ -273,8 +287,23 @@ def _changed(before: Project, setting: Setting, entered: Any, folder: Path | Non
 def forget(places: Iterable[str] | None = None) -> None:
     """The fields of these parts, or of all, are not on the page; they get their values when they come."""
     drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
-    for place in list(drawn) if places is None else places:
-        drawn.pop(place, None)
+    wanted = None if places is None else set(places)
+    for place in list(drawn):
+        if wanted is None or place in wanted or place.partition("/")[0] in wanted:
+            del drawn[place]
+
+
+def just_saved(name: str) -> list[str]:
+    """The settings of this project whose fields were saved and not drawn since."""
+    told: set[str] = st.session_state.get(_JUST_SAVED, set())
+    start = f"run_{name}_"
+    typed = {widget.removeprefix(start) for widget in told if widget.startswith(start)}
+    # A field of one folder of a dataset has the setting's name and the folder's.
+    return [s.key for s in settings.catalogue() if s.key in typed or _begins(typed, f"{s.key}_")]
+
+
+def _begins(texts: Iterable[str], start: str) -> bool:
+    return any(text.startswith(start) for text in texts)
 
 
 def put_back(ws: Workspace, name: str, keys: Sequence[str], saved: Saved = _nothing) -> None:
