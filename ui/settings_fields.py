@@ -187,7 +187,7 @@ class Fields:
         if not full:
             st.caption(feedback.spoken(f"{setting.what} {setting.why}"))
             return
-        st.caption(f"{feedback.spoken(setting.what)}  \n{words.small_print(setting)}")
+        st.html(words.help_of(setting))
         if why := self.idle.get(setting.key):
             st.caption(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
         elif means := self.meanings.get(setting.key):
@@ -195,15 +195,6 @@ class Fields:
         self._problems(setting)
         if setting.key in self.changed:
             self._mark(setting)
-        more = st.expander(
-            f"More about “{setting.label}”",
-            key=f"more_{setting.key}",
-            type="compact",
-            on_change="rerun",
-        )
-        if more.open:  # a closed one would still be drawn and sent
-            with more:
-                st.markdown("\n\n".join(words.more_about(setting)))
 
     def _problems(self, setting: Setting) -> None:
         """What the checks of the whole run say about this setting, each with the button that ends it."""
