@@ -30,7 +30,6 @@ from ui import (
     recipe_text,
     run_actions,
     settings_form,
-    settings_late,
     settings_look,
     training_form,
 )
@@ -50,11 +49,12 @@ def draw(ws: Workspace, opened: Project) -> None:
     settings_form.summary(partial(_summary, ws, opened.name))
     parts.part(settings_form.RATE, partial(_rate, ws, opened.name))
     Fields(ws=ws, opened=opened, place="review step").one(settings.setting(PROMPTS))
-    settings_form.draw(ws, opened.name, check=partial(training_form.problems, ws))
+    check = partial(training_form.problems, ws)
+    settings_form.draw(ws, opened.name, check=check)
     engine_view.draw(ws, opened.name)
     recipe_text.draw(ws, opened.name)
     guide_files.draw(ws, opened)
-    settings_late.draw(ws, opened.name)
+    settings_form.late(ws, opened.name, check=check)
     with st.container(horizontal=True, key="guide_ways"):
         pressed = run_actions.start_button()
         guide_steps.back(guide_steps.REVIEW)

@@ -9,6 +9,7 @@ that does not fit is kept too, told below the field, and the value before it goe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -72,8 +73,12 @@ class Fields:
         drawn[self.place] = self._now
 
     def one(self, setting: Setting, *, full: bool = False) -> None:
-        """The field that fits the setting's kind. `full`: with small print, marks, and more help."""
-        with st.container(gap="xxsmall", key=f"set_{setting.key}"):
+        """The field that fits the setting's kind. `full`: with small print, marks, and more help.
+
+        A full one stands in a part of its own, which is its container already; a hundred more cost a browser
+        a fifth of its time at each change.
+        """
+        with nullcontext() if full else st.container(gap="xxsmall"):
             widget = self._prepare(setting, setting.key)
             self._input(setting, widget)
             self._tell(setting, widget)
@@ -234,13 +239,13 @@ def name_of(opened: Project, place: str) -> str:
     return f"run_{opened.name}_{place.replace(':', '_')}"
 
 
-def save(ws: Workspace, name: str, setting: Setting, entered: str, folder: Path | None) -> None:
-    """Save a text as if it came from its field, which is not on the page."""
+def save(ws: Workspace, before: Project, setting: Setting, entered: str, folder: Path | None) -> Project:
+    """Save a text as if it came from its field, which is not on the page; the project after it."""
     try:
-        before = projects.load_or_new(ws, name)
-        project.save(ws, _changed(before, setting, entered, folder))
+        return project.save(ws, _changed(before, setting, entered, folder))
     except LoraError as error:
         refused(error)
+        return before
 
 
 def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, saved: Saved) -> None:

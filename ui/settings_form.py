@@ -33,6 +33,7 @@ from ui import (
     recipe_text,
     settings_fields,
     settings_groups,
+    settings_late,
     settings_look,
     state,
 )
@@ -69,6 +70,11 @@ def _unchecked(opened: Project) -> list[Problem]:
 def draw(ws: Workspace, name: str, *, check: Check = _unchecked) -> None:
     """The box with all settings of a project; `check` gives the problems that stand at their fields."""
     parts.part(BOX, partial(_box, ws, name, check))
+
+
+def late(ws: Workspace, name: str, *, check: Check = _unchecked) -> None:
+    """What a person typed into a field that went meanwhile is saved; at the end of the page."""
+    settings_late.draw(ws, name, partial(_saved, ws, check))
 
 
 def summary(draw_it: Callable[[], None]) -> None:

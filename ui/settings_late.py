@@ -23,6 +23,7 @@ from lora_core.projects import REPEATS, Project
 from lora_core.settings import Setting
 from lora_core.workspace import Workspace
 from ui import parts, settings_fields
+from ui.settings_fields import Saved
 
 KEY: Final = "late_text"
 """A field that nobody sees (`static/calm.css`): the way from the browser to the server."""
@@ -79,19 +80,18 @@ if (!window.lateText) {
 </script>"""
 
 
-def draw(ws: Workspace, name: str) -> None:
-    """The field that nobody sees, and the script that fills it."""
-    parts.part(KEY, partial(_way, ws, name))
+def draw(ws: Workspace, name: str, saved: Saved) -> None:
+    """The field that nobody sees, and the script that fills it; `saved` is called after a text was saved."""
+    parts.part(KEY, partial(_way, ws, name, saved))
     st.html(_SCRIPT, unsafe_allow_javascript=True)
 
 
-def _way(ws: Workspace, name: str) -> None:
-    st.text_input(
-        "Text of fields that went", key=KEY, label_visibility="collapsed", on_change=partial(_save, ws, name)
-    )
+def _way(ws: Workspace, name: str, saved: Saved) -> None:
+    save = partial(_save, ws, name, saved)
+    st.text_input("Text of fields that went", key=KEY, label_visibility="collapsed", on_change=save)
 
 
-def _save(ws: Workspace, name: str) -> None:
+def _save(ws: Workspace, name: str, saved: Saved) -> None:
     """Save the texts that the browser sent, each through the checks of its field."""
     text = st.session_state[KEY]
     st.session_state[KEY] = ""
@@ -100,8 +100,10 @@ def _save(ws: Workspace, name: str) -> None:
     except LoraError as error:
         settings_fields.refused(error)
         return
+    after = opened
     for setting, folder, entered in understood(opened, text):
-        settings_fields.save(ws, name, setting, entered, folder)
+        after = settings_fields.save(ws, after, setting, entered, folder)
+    saved(opened, after)
 
 
 def understood(opened: Project, text: str) -> list[tuple[Setting, Path | None, str]]:

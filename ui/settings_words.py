@@ -28,8 +28,8 @@ def label_of(setting: Setting) -> str:
 def help_of(setting: Setting) -> str:
     """What it does, its small print, and more help behind a line that opens in place; for `st.html`.
 
-    One element of plain HTML. As a caption and a box it took half of the time that a browser needs to draw the
-    form again, and a message to the server to open.
+    One element of plain HTML. As a caption and a box it took a third of the time that a browser needs to draw
+    the form again, and a message to the server to open.
     """
     return (
         f'<div class="set-help"><p>{escape(setting.what)}<br>{_small_print(setting)}</p>'

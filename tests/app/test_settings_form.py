@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -407,12 +409,23 @@ def test_the_filters_show_less_and_never_hide_what_was_changed(ws: Workspace) ->
     assert {s.key for s in EDITED if f"run_{NAME}_{s.key}" in changed.session_state} == {"rank_dropout"}
 
 
-def test_help_opens_in_place(ws: Workspace) -> None:
+def test_each_field_has_its_help_behind_a_line_that_opens_in_place(ws: Workspace) -> None:
     projects.create(ws, NAME)
-    why = settings.setting("network_dim").why
-    assert not any(why in element.value for element in opened("network").markdown)
-    app = opened("network", more_network_dim=True)
-    assert any(why in element.value for element in app.markdown)
+    texts = [element.proto.body for element in opened("network").get("html")]
+    for key in ("network_dim", "network_alpha"):
+        setting = settings.setting(key)
+        (text,) = (text for text in texts if f"More about “{setting.label}”" in text)
+        shown, _, behind = unescape(text).partition("<details>")
+        assert setting.what in shown
+        assert setting.why not in shown
+        assert setting.why in behind
+
+
+def test_help_is_text_and_never_markup() -> None:
+    odd = replace(settings.setting("network_dim"), what="<img src=x onerror=alert(1)>", why="a < b & c")
+    text = settings_words.help_of(odd)
+    assert "<img" not in text
+    assert "a &lt; b &amp; c" in text
 
 
 def test_the_files_that_the_engine_gets_are_shown_with_the_differences_in_words(ws: Workspace) -> None:
