@@ -30,6 +30,7 @@ from ui import (
     recipe_text,
     run_actions,
     settings_form,
+    settings_look,
     training_form,
 )
 from ui.charts import Line
@@ -48,10 +49,12 @@ def draw(ws: Workspace, opened: Project) -> None:
     settings_form.summary(partial(_summary, ws, opened.name))
     parts.part(settings_form.RATE, partial(_rate, ws, opened.name))
     Fields(ws=ws, opened=opened, place="review step").one(settings.setting(PROMPTS))
-    settings_form.draw(ws, opened.name, check=partial(training_form.problems, ws))
+    check = partial(training_form.problems, ws)
+    settings_form.draw(ws, opened.name, check=check)
     engine_view.draw(ws, opened.name)
     recipe_text.draw(ws, opened.name)
     guide_files.draw(ws, opened)
+    settings_form.late(ws, opened.name, check=check)
     with st.container(horizontal=True, key="guide_ways"):
         pressed = run_actions.start_button()
         guide_steps.back(guide_steps.REVIEW)
@@ -81,7 +84,7 @@ def _base_name(base: BaseModel) -> str:
 
 def _summary(ws: Workspace, name: str) -> None:
     opened = project.open_or_new(ws, name)
-    found = settings_form.checked(partial(training_form.problems, ws), opened)
+    found = settings_look.checked(partial(training_form.problems, ws), opened)
     looked = training_form.look(ws, opened, found=found)
     if looked.plan is not None:
         st.write(training_form.length(looked.plan))

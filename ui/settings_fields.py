@@ -9,6 +9,7 @@ that does not fit is kept too, told below the field, and the value before it goe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -72,8 +73,12 @@ class Fields:
         drawn[self.place] = self._now
 
     def one(self, setting: Setting, *, full: bool = False) -> None:
-        """The field that fits the setting's kind. `full`: with small print, marks, and more help."""
-        with st.container(gap="xxsmall", key=f"set_{setting.key}"):
+        """The field that fits the setting's kind. `full`: with small print, marks, and more help.
+
+        A full one stands in a part of its own, which is its container already; a hundred more cost a browser
+        a fifth of its time at each change.
+        """
+        with nullcontext() if full else st.container(gap="xxsmall"):
             widget = self._prepare(setting, setting.key)
             self._input(setting, widget)
             self._tell(setting, widget)
@@ -115,7 +120,7 @@ class Fields:
             )
 
     def _name(self, place: str) -> str:
-        return f"run_{self.opened.name}_{place.replace(':', '_')}"
+        return name_of(self.opened, place)
 
     def _prepare(self, setting: Setting, place: str, folder: Path | None = None) -> str:
         """The field's name, with what the project has for it put into the field."""
@@ -187,7 +192,7 @@ class Fields:
         if not full:
             st.caption(feedback.spoken(f"{setting.what} {setting.why}"))
             return
-        st.caption(f"{feedback.spoken(setting.what)}  \n{words.small_print(setting)}")
+        st.html(words.help_of(setting))
         if why := self.idle.get(setting.key):
             st.caption(f"{icons.NOTE} **It does nothing now.** {feedback.spoken(why)}")
         elif means := self.meanings.get(setting.key):
@@ -195,15 +200,6 @@ class Fields:
         self._problems(setting)
         if setting.key in self.changed:
             self._mark(setting)
-        more = st.expander(
-            f"More about “{setting.label}”",
-            key=f"more_{setting.key}",
-            type="compact",
-            on_change="rerun",
-        )
-        if more.open:  # a closed one would still be drawn and sent
-            with more:
-                st.markdown("\n\n".join(words.more_about(setting)))
 
     def _problems(self, setting: Setting) -> None:
         """What the checks of the whole run say about this setting, each with the button that ends it."""
@@ -236,6 +232,20 @@ class Fields:
         elif problem is not None:
             fix = "Change it, or empty the field. No training starts before that."
             feedback.problem(f"{setting.label} does not fit.", why=problem.what, fix=fix)
+
+
+def name_of(opened: Project, place: str) -> str:
+    """The key of a field: of a setting, or `num_repeats:` and a folder."""
+    return f"run_{opened.name}_{place.replace(':', '_')}"
+
+
+def save(ws: Workspace, before: Project, setting: Setting, entered: str, folder: Path | None) -> Project:
+    """Save a text as if it came from its field, which is not on the page; the project after it."""
+    try:
+        return project.save(ws, _changed(before, setting, entered, folder))
+    except LoraError as error:
+        refused(error)
+        return before
 
 
 def _save(ws: Workspace, name: str, key: str, widget: str, folder: Path | None, saved: Saved) -> None:
@@ -273,8 +283,23 @@ def _changed(before: Project, setting: Setting, entered: Any, folder: Path | Non
 def forget(places: Iterable[str] | None = None) -> None:
     """The fields of these parts, or of all, are not on the page; they get their values when they come."""
     drawn: dict[str, set[str]] = st.session_state.setdefault(_DRAWN, {})
-    for place in list(drawn) if places is None else places:
-        drawn.pop(place, None)
+    wanted = None if places is None else set(places)
+    for place in list(drawn):
+        if wanted is None or place in wanted or place.partition("/")[0] in wanted:
+            del drawn[place]
+
+
+def just_saved(name: str) -> list[str]:
+    """The settings of this project whose fields were saved and not drawn since."""
+    told: set[str] = st.session_state.get(_JUST_SAVED, set())
+    start = f"run_{name}_"
+    typed = {widget.removeprefix(start) for widget in told if widget.startswith(start)}
+    # A field of one folder of a dataset has the setting's name and the folder's.
+    return [s.key for s in settings.catalogue() if s.key in typed or _begins(typed, f"{s.key}_")]
+
+
+def _begins(texts: Iterable[str], start: str) -> bool:
+    return any(text.startswith(start) for text in texts)
 
 
 def put_back(ws: Workspace, name: str, keys: Sequence[str], saved: Saved = _nothing) -> None:

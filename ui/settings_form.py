@@ -4,16 +4,15 @@ Covered: the box, its groups, what is drawn again after a change, undo and redo.
 (`ui/settings_fields.py`), which settings are shown (`ui/settings_groups.py`), what the whole run amounts to
 (the page draws that in a part named `SUMMARY`).
 
-Each group is a part of its own. A change draws its group again, the groups where it makes fields come or go,
-the line with undo, and the summary. A closed group is not built.
+Each group is a part of its own, and so is each field in it. A change draws the fields again that look
+different afterwards, the line with undo, and the summary. A closed group is not built.
 
 Every group and every field has a place that stays its own, also while it is not shown. The browser keeps a
 field by its place (Streamlit 1.67): when a search or another choice moved fields up, each began anew in its
 new place, and a text that was being typed in one was gone without a word.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -34,10 +33,13 @@ from ui import (
     recipe_text,
     settings_fields,
     settings_groups,
+    settings_late,
+    settings_look,
     state,
 )
 from ui.settings_fields import FIELD_WIDTH_PX, Fields
-from ui.settings_groups import Group, Wanted
+from ui.settings_groups import Wanted
+from ui.settings_look import Check
 
 SUMMARY: Final = "summary"
 """The part of the page that tells what the settings amount to; drawn again at each change."""
@@ -58,21 +60,21 @@ _CHANGED: Final = "settings_changed"
 _OPENED: Final = "settings_open_groups"
 _FOUND: Final = "settings_found_groups"
 """Whether each group was drawn last for what a search or a filter found in it."""
-_PROBLEMS: Final = "settings_problems"
-_MOMENT_S: Final = 2.0
-
-Check = Callable[[Project], Sequence[Problem]]
-"""All problems and advice of the run that a project stands for."""
 
 
-def _unchecked(opened: Project) -> Sequence[Problem]:
+def _unchecked(opened: Project) -> list[Problem]:
     del opened
-    return ()
+    return []
 
 
 def draw(ws: Workspace, name: str, *, check: Check = _unchecked) -> None:
     """The box with all settings of a project; `check` gives the problems that stand at their fields."""
     parts.part(BOX, partial(_box, ws, name, check))
+
+
+def late(ws: Workspace, name: str, *, check: Check = _unchecked) -> None:
+    """What a person typed into a field that went meanwhile is saved; at the end of the page."""
+    settings_late.draw(ws, name, partial(_saved, ws, check))
 
 
 def summary(draw_it: Callable[[], None]) -> None:
@@ -83,12 +85,6 @@ def summary(draw_it: Callable[[], None]) -> None:
 def history(ws: Workspace, name: str) -> None:
     """The line with the last save, and the two buttons that take a change back and do it again."""
     parts.part(HISTORY, partial(_history, ws, name))
-
-
-def redraw(concerns: Sequence[str] = ()) -> None:
-    """Draw the groups of these concerns again, with what follows each change; for callbacks only."""
-    rate = () if concerns and _NOT_THE_RATE.issuperset(concerns) else (RATE,)
-    parts.again([*map(_part_of, concerns), HISTORY, SUMMARY, *rate, *FOLLOW])
 
 
 def family_of(opened: Project) -> str | None:
@@ -109,21 +105,17 @@ def _box(ws: Workspace, name: str, check: Check) -> None:
     box = st.expander("All settings", key=BOX, on_change="rerun")
     if not box.open:
         settings_fields.forget(settings_groups.GROUPS)
+        settings_look.forget()
         return
     with box:
         wanted = _filters()
-        opened = projects.load_or_new(ws, name)
-        family = family_of(opened)
+        found = settings_look.seen(ws, name, wanted, family_of)
         for concern in settings_groups.GROUPS:
-            parts.part(_part_of(concern), partial(_group, ws, name, check, concern))
-        if not settings_groups.groups(opened, family, wanted):
+            parts.part(settings_look.group_part(concern), partial(_group, ws, name, check, concern))
+        if not found.groups:
             st.write("No setting was found.")
         if wanted.search.strip():
-            _left_out(opened, family, wanted.search)
-
-
-def _part_of(concern: str) -> str:
-    return f"settings_{concern}"
+            _left_out(found.opened, found.family, wanted.search)
 
 
 def _filters() -> Wanted:
@@ -155,39 +147,69 @@ def _wanted() -> Wanted:
 
 def _group(ws: Workspace, name: str, check: Check, concern: str) -> None:
     """One group: closed until it is opened, or until the search or the filter finds something in it."""
-    wanted, opened = _wanted(), projects.load_or_new(ws, name)
-    family = family_of(opened)
-    group = settings_groups.group(opened, family, wanted, concern)
-    if group is None:
+    wanted = _wanted()
+    found = settings_look.seen(ws, name, wanted, family_of)
+    engine, group = found.opened.engine, found.groups.get(concern)
+    settings_look.note(settings_look.group_part(concern), group is not None)
+    box = None
+    if group is not None:
+        key = _opened(concern, wanted)
+        box = st.expander(group.title, key=key, on_change=partial(_keep_open, key, concern))
+    if box is None or not box.open:
         settings_fields.forget([concern])
-        st.empty()
-        return
-    key = _opened(concern, wanted)
-    box = st.expander(group.title, key=key, on_change=partial(_keep_open, key, concern))
-    if not box.open:
-        settings_fields.forget([concern])
+        settings_look.gone(concern, engine)
         return
     with box:
-        fields = Fields(
-            ws=ws,
-            opened=opened,
-            place=concern,
-            saved=partial(_saved, family),
-            changed=group.changed,
-            idle=group.idle,
-            meanings=group.meanings,
-            told=checked(check, opened),
+        for key in settings_groups.places(concern, engine):
+            parts.part(settings_look.field_part(key), partial(_field, ws, name, check, concern, key))
+        parts.part(settings_look.end_part(concern), partial(_end, ws, name, check, concern))
+
+
+def _field(ws: Workspace, name: str, check: Check, concern: str, key: str) -> None:
+    """One setting, or its place while it is not shown."""
+    found = settings_look.seen(ws, name, _wanted(), family_of)
+    group, told = found.groups.get(concern), settings_look.checked(check, found.opened)
+    settings_look.note(settings_look.field_part(key), settings_look.field_view(found, group, key, told))
+    place = f"{concern}/{key}"
+    setting = next((s for s in group.members if s.key == key), None) if group else None
+    if group is None or setting is None:
+        settings_fields.forget([place])
+        return
+    fields = Fields(
+        ws=ws,
+        opened=found.opened,
+        place=place,
+        saved=partial(_saved, ws, check),
+        changed=group.changed,
+        idle=group.idle,
+        meanings=group.meanings,
+        told=told,
+    )
+    folders = picture_folders(found.opened.dataset) if found.opened.dataset and key == REPEATS else []
+    if len(folders) > 1:
+        fields.repeats(setting, folders)
+    else:
+        fields.one(setting, full=True)
+
+
+def _end(ws: Workspace, name: str, check: Check, concern: str) -> None:
+    """What stands below the fields of a group: how many are not shown, and the way back for all."""
+    found = settings_look.seen(ws, name, _wanted(), family_of)
+    group = found.groups.get(concern)
+    if group is None:
+        return
+    settings_look.note(settings_look.end_part(concern), settings_look.end_view(group))
+    if group.hidden and not _wanted().search.strip():
+        are = "setting of this group is" if group.hidden == 1 else "settings of this group are"
+        st.caption(f"{group.hidden} {are} not shown, because less detail was chosen.")
+    if len(group.changed) > 1:
+        st.button(
+            f"Put back all {len(group.changed)} changes of this group",
+            key=f"back_all_{concern}",
+            icon=icons.BACK,
+            on_click=settings_fields.put_back,
+            args=(ws, name, tuple(sorted(group.changed)), partial(_saved, ws, check)),
         )
-        _members(fields, group)
-
-
-def checked(check: Check, opened: Project) -> Sequence[Problem]:
-    """The problems of this moment; parts that are drawn one after the other ask once."""
-    known: tuple[Project, float, Sequence[Problem]] | None = st.session_state.get(_PROBLEMS)
-    if known is None or known[0] != opened or time.monotonic() - known[1] > _MOMENT_S:
-        known = opened, time.monotonic(), check(opened)
-        st.session_state[_PROBLEMS] = known
-    return known[2]
 
 
 def _opened(concern: str, wanted: Wanted) -> str:
@@ -212,52 +234,24 @@ def _keep_open(key: str, concern: str) -> None:
     (kept.add if st.session_state[key] else kept.discard)(concern)
 
 
-def _members(fields: Fields, group: Group) -> None:
-    opened = fields.opened
-    folders = picture_folders(opened.dataset) if opened.dataset and group.concern == "subsets" else []
-    members = {setting.key: setting for setting in group.members}
-    for key in settings_groups.places(group.concern, opened.engine):
-        setting = members.get(key)
-        if setting is None:
-            st.empty()  # its place
-        elif key == REPEATS and len(folders) > 1:
-            fields.repeats(setting, folders)
-        else:
-            fields.one(setting, full=True)
-    if group.hidden and not _wanted().search.strip():
-        are = "setting of this group is" if group.hidden == 1 else "settings of this group are"
-        st.caption(f"{group.hidden} {are} not shown, because less detail was chosen.")
-    if len(group.changed) > 1:
-        st.button(
-            f"Put back all {len(group.changed)} changes of this group",
-            key=f"back_all_{group.concern}",
-            icon=icons.BACK,
-            on_click=settings_fields.put_back,
-            args=(fields.ws, opened.name, tuple(sorted(group.changed)), fields.saved),
-        )
+def _saved(ws: Workspace, check: Check, before: Project, after: Project) -> None:
+    """Draw again what looks different after a change, and what follows each change."""
+    found = settings_look.seen(ws, after.name, _wanted(), family_of)
+    differ = settings_look.outdated(found, settings_look.checked(check, found.opened))
+    # The browser is told what was saved, also where the field looks as before.
+    typed = [settings_look.field_part(key) for key in settings_fields.just_saved(after.name)]
+    rate = [RATE] if _changes_the_rate(before, after) else []
+    parts.again([*typed, *differ, HISTORY, SUMMARY, *rate, *FOLLOW])
 
 
-def _saved(family: str | None, before: Project, after: Project) -> None:
-    """What is drawn again after a change: every group that it makes look different, and the summary."""
-    redraw(touched(before, after, family))
-
-
-def touched(before: Project, after: Project, family: str | None) -> list[str]:
-    """The groups that a change makes look different."""
-    everything = Wanted()
-    old = {group.concern: group for group in settings_groups.groups(before, family, everything)}
-    new = {group.concern: group for group in settings_groups.groups(after, family, everything)}
-    differ = {concern for concern in settings_groups.GROUPS if old.get(concern) != new.get(concern)}
-    for s in settings.catalogue():
-        was, now = before.value(s.key), after.value(s.key)
-        if was is not now and not projects.same_value(was, now):
-            differ.add(s.concern)
-    for place in {*before.texts, *after.texts}:
-        if before.texts.get(place) != after.texts.get(place):
-            differ.add(settings.setting(place.partition(":")[0]).concern)
+def _changes_the_rate(before: Project, after: Project) -> bool:
+    """Whether a change can reach the rate or the number of steps."""
     if before.repeats != after.repeats:
-        differ.add("subsets")
-    return [concern for concern in settings_groups.GROUPS if concern in differ]
+        return True
+    return any(
+        s.concern not in _NOT_THE_RATE and not projects.same_value(before.value(s.key), after.value(s.key))
+        for s in settings.catalogue()
+    )
 
 
 def _left_out(opened: Project, family: str | None, search: str) -> None:

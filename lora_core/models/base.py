@@ -8,13 +8,14 @@ trains; they are refused by name. Nothing here loads torch or the weights themse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from lora_core.errors import LoraFileError, ModelError
 from lora_core.loras import read_header
 from lora_core.models.hub import HALF, model_folder
-from lora_core.models.single_file import inspect_file
+from lora_core.models.single_file import ModelFile, inspect_file
 
 FAMILY_NAMES: Final[Mapping[str, str]] = {
     "sd15": "Stable Diffusion 1.x",
@@ -123,7 +124,7 @@ def _file(path: Path, name: str | None) -> BaseModel:
         raise _unusable(path, why, "Choose a copy of the model that ends in .safetensors.")
     if suffix != ".safetensors":
         raise _unusable(path, "It is not a model.", "Choose a .safetensors file or the folder of a model.")
-    found = inspect_file(path)
+    found = _look_at_file(path, _stamp(path))
     _check_family(path, found.family, "")
     return BaseModel(
         family=found.family,
@@ -134,6 +135,29 @@ def _file(path: Path, name: str | None) -> BaseModel:
         zero_terminal_snr=found.zero_terminal_snr,
         has_vae=found.has_vae,
     )
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    """What differs once a file was written or replaced."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+# A page asks for its base model several times at each change, and a header has thousands of entries. What
+# raises is not kept.
+@lru_cache(maxsize=64)
+def _look_at_header(file: Path, stamp: tuple[int, int, int]) -> None:
+    del stamp
+    read_header(file)
+
+
+@lru_cache(maxsize=16)
+def _look_at_file(path: Path, stamp: tuple[int, int, int]) -> ModelFile:
+    del stamp
+    return inspect_file(path)
 
 
 def _check_family(path: Path, family: str | None, pipeline: str) -> None:
@@ -171,7 +195,7 @@ def _weights(path: Path, part: str) -> int:
         raise _unusable(path, f"The weights of its part {part} are missing.", _COPY_AGAIN)
     for file in files:
         try:
-            read_header(file)
+            _look_at_header(file, _stamp(file))
         except LoraFileError as error:
             raise _unusable(
                 path, f"Its file {part}/{file.name} is damaged. {error.why}", _COPY_AGAIN

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from lora_core.projects.record import plain
 from lora_core.settings import Setting
 from lora_core.settings._owners import ANY_OTHER
 from lora_core.workspace import APP_ROOT, Workspace
-from ui import settings_form, settings_groups, settings_words
+from ui import settings_groups, settings_late, settings_words
 
 NAME = "x"
 ENGINE = settings.BUILT_IN
@@ -257,6 +259,19 @@ def test_what_the_base_model_ignores_has_a_field_with_the_reason_while_it_is_in_
         field(whole(app), "clip_skip")
 
 
+def test_a_text_whose_field_went_is_understood_and_nothing_else_is(tmp_path: Path) -> None:
+    made = Project(name="näme x", values={"image_dir": str(tmp_path)})
+    sent = [
+        ["st-key-run_n-me-x_network_dim", "41"],
+        ["st-key-run_other_network_dim", "7"],
+        ["x", "$(reboot)"],
+    ]
+    found = settings_late.understood(made, json.dumps(sent))
+    assert [(s.key, folder, text) for s, folder, text in found] == [("network_dim", None, "41")]
+    for rubbish in ("", "[", "[" * 5000, "7", '{"a": 1}', "[[1]]", "null"):
+        assert settings_late.understood(made, rubbish) == []
+
+
 def test_every_setting_has_a_group() -> None:
     assert {s.concern for s in settings.catalogue()} <= set(settings_groups.GROUPS)
 
@@ -304,7 +319,6 @@ def test_after_a_change_the_browser_is_told_what_was_saved(ws: Workspace) -> Non
     field(app, "network_dim").set_value("32").run()
     proto = field(app, "network_dim").proto
     assert (proto.set_value, proto.value) == (True, "32")
-    assert not field(app, "network_alpha").proto.set_value
 
 
 def test_an_answer_that_comes_while_one_types_does_not_replace_the_text(ws: Workspace) -> None:
@@ -395,12 +409,23 @@ def test_the_filters_show_less_and_never_hide_what_was_changed(ws: Workspace) ->
     assert {s.key for s in EDITED if f"run_{NAME}_{s.key}" in changed.session_state} == {"rank_dropout"}
 
 
-def test_help_opens_in_place(ws: Workspace) -> None:
+def test_each_field_has_its_help_behind_a_line_that_opens_in_place(ws: Workspace) -> None:
     projects.create(ws, NAME)
-    why = settings.setting("network_dim").why
-    assert not any(why in element.value for element in opened("network").markdown)
-    app = opened("network", more_network_dim=True)
-    assert any(why in element.value for element in app.markdown)
+    texts = [element.proto.body for element in opened("network").get("html")]
+    for key in ("network_dim", "network_alpha"):
+        setting = settings.setting(key)
+        (text,) = (text for text in texts if f"More about “{setting.label}”" in text)
+        shown, _, behind = unescape(text).partition("<details>")
+        assert setting.what in shown
+        assert setting.why not in shown
+        assert setting.why in behind
+
+
+def test_help_is_text_and_never_markup() -> None:
+    odd = replace(settings.setting("network_dim"), what="<img src=x onerror=alert(1)>", why="a < b & c")
+    text = settings_words.help_of(odd)
+    assert "<img" not in text
+    assert "a &lt; b &amp; c" in text
 
 
 def test_the_files_that_the_engine_gets_are_shown_with_the_differences_in_words(ws: Workspace) -> None:
@@ -484,12 +509,41 @@ def test_a_project_without_base_and_dataset_has_its_text_too(ws: Workspace) -> N
     assert projects.load(ws, NAME).values == {"network_dim": 48}
 
 
-def test_only_the_groups_that_a_change_touches_are_drawn_again(ws: Workspace) -> None:
-    made = projects.create(ws, NAME)
-    after = projects.with_value(made, "network_dim", 32)
-    assert settings_form.touched(made, after, None) == ["network"]
+def test_only_the_fields_that_look_different_are_drawn_again(ws: Workspace) -> None:
+    projects.create(ws, NAME)
     app = opened("network", "optimizer")
     field(app, "network_dim").set_value("32").run()
-    assert field(app, "network_alpha") is not None
+    assert any(element.value.endswith("**Changed.** The start value is 16.") for element in app.caption)
+    for key in ("network_alpha", "learning_rate"):
+        with pytest.raises(KeyError):
+            field(app, key)
+
+
+def test_a_change_shows_what_another_tab_has_changed_in_any_open_group(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = opened("network", "optimizer")
+    projects.save(ws, projects.with_value(projects.load(ws, NAME), "learning_rate", 2e-5))
+    field(app, "network_dim").set_value("32").run()
+    assert field(app, "learning_rate").value == "2e-05"
+
+
+def test_a_field_comes_into_its_place_when_another_one_calls_for_it(ws: Workspace) -> None:
+    projects.create(ws, NAME)
+    app = opened("optimizer")
+    field(app, "optimizer_type").set_value("Prodigy").run()
+    assert field(app, "d_coef").value == "1"
+    field(whole(app), "d_coef").set_value("2").run()
+    field(whole(app), "optimizer_type").set_value("AdamW").run()
     with pytest.raises(KeyError):
-        field(app, "learning_rate")
+        field(whole(app), "d_coef")
+
+
+def test_the_project_is_read_once_for_all_fields_of_a_group(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    projects.create(ws, NAME)
+    app, asked = opened("network"), []
+    load = projects.load_or_new
+    monkeypatch.setattr(projects, "load_or_new", lambda *given: asked.append(given) or load(*given))
+    sound(app.run())
+    assert len(asked) <= 1

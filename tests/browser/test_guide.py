@@ -17,6 +17,7 @@ from ui import guide_files, guide_recipe, guide_steps, project, run_actions
 Visit = Callable[..., Page]
 Objections = Callable[[Page], list[str]]
 THEMES: tuple[Theme, ...] = ("light", "dark")
+OPEN = project.NEW.replace(" ", "-")  # as a browser names the open project's fields
 TYPED = {
     "network_dim": "12",
     "network_alpha": "6.5",
@@ -142,7 +143,9 @@ def search(page: Page, key: str) -> Locator:
     box = page.get_by_role("searchbox").or_(page.get_by_label("Search the settings by name or meaning"))
     box.first.fill(key)
     box.first.press("Enter")
-    return page.locator(f".st-key-set_{key} input").first  # at once: what is typed meanwhile must be kept
+    return page.locator(
+        f".st-key-run_{OPEN}_{key} input"
+    ).first  # at once: what is typed meanwhile must be kept
 
 
 def take_along(page: Page, path: Path) -> None:
@@ -165,7 +168,11 @@ def test_ten_settings_of_an_expert_survive_a_reload_and_go_out_and_in_byte_by_by
         expect(field).to_be_visible()
         field.fill(text)
         field.press("Enter")
-        expect(page.locator(f".st-key-set_{key}").get_by_text("Changed.")).to_be_visible()
+        expect(
+            page.locator(f"[data-testid=stVerticalBlock]:has(> .st-key-run_{OPEN}_{key})").get_by_text(
+                "Changed."
+            )
+        ).to_be_visible()
     page.reload()
     drawn(page)
     open_box(page, "All settings")

@@ -136,7 +136,7 @@ def test_what_is_typed_while_a_search_is_still_being_answered_is_kept(
     drawn(page)
     with_groups(page, *(() if first else GROUPS[:1]))
     search = page.get_by_label("Search the settings by name or meaning").first
-    field = page.locator(f".st-key-set_{key} input").first
+    field = page.locator(f".st-key-run_{NAME}_{key} input").first
     if first:
         search.fill(first)
         search.press("Enter")
@@ -149,7 +149,9 @@ def test_what_is_typed_while_a_search_is_still_being_answered_is_kept(
     typed = field.input_value()
     line.wait_for_some(page)
     line.release()
-    expect(page.locator(".st-key-set_seed, .st-key-set_module_dropout")).to_have_count(0)  # it is answered
+    expect(page.locator(f".st-key-run_{NAME}_seed, .st-key-run_{NAME}_module_dropout")).to_have_count(
+        0
+    )  # it is answered
     drawn(page)
     expect(field).to_have_value(typed)
     expect(field).to_be_focused()
@@ -158,10 +160,54 @@ def test_what_is_typed_while_a_search_is_still_being_answered_is_kept(
     assert str(projects.load(Workspace.open(server.workspace), NAME).value(key)) == typed
 
 
+@pytest.mark.timeout(600)
+def test_what_is_typed_into_a_field_that_its_own_search_takes_away_is_saved(
+    server: AppServer, visit: Visit
+) -> None:
+    ws = Workspace.open(server.workspace)
+    page, line = visit(server), Line()
+    page.route_web_socket("**/*", line.route)
+    page.goto(f"{server.url}/Training?step=review")
+    drawn(page)
+    with_groups(page, GROUPS[0])
+    search = page.get_by_label("Search the settings by name or meaning").first
+    field = page.locator(f".st-key-run_{NAME}_network_alpha input").first
+    expect(field).to_be_visible()
+    line.held = []
+    search.fill("module_dropout")
+    search.press("Enter")
+    field.fill("2.75")
+    line.wait_for_some(page)
+    line.release()
+    expect(page.get_by_text("to 2.75.").first).to_be_visible()
+    assert projects.load(ws, NAME).value("network_alpha") == 2.75
+    expect(page.locator(f".st-key-run_{NAME}_network_alpha")).to_have_count(0)
+
+
+@pytest.mark.timeout(600)
+def test_a_long_text_is_saved_after_a_pause_without_leaving_it(server: AppServer, visit: Visit) -> None:
+    page = visit(server, "/Training?step=review")
+    prompts = page.get_by_label("Prompts for samples").first
+    expect(prompts).to_be_visible()
+    prompts.fill("a cat that nobody has sent")
+    ws = Workspace.open(server.workspace)
+    for _ in range(60):
+        if projects.load(ws, NAME).value("sample_prompts") == ["a cat that nobody has sent"]:
+            break
+        page.wait_for_timeout(1000)
+    assert projects.load(ws, NAME).value("sample_prompts") == ["a cat that nobody has sent"]
+
+
 def test_help_and_groups_open_by_keyboard(server: AppServer, visit: Visit) -> None:
     page = visit(server, "/Training?step=review")
     for name in ("All settings", "The LoRA itself", "More about “Rank”"):
         page.locator("summary", has_text=name).first.focus()
         page.keyboard.press("Enter")
         drawn(page)
-    expect(page.get_by_text("Words used here").first).to_be_visible()
+    more = page.locator(".set-help details[open]")
+    expect(more.get_by_text("Words used here")).to_be_visible()
+    box = page.get_by_role("textbox", name="Rank", exact=True)
+    box.fill("29")
+    box.press("Enter")
+    expect(page.get_by_text("to 29.").first).to_be_visible()
+    expect(more.get_by_text("Words used here")).to_be_visible()

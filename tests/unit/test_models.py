@@ -11,7 +11,9 @@ from safetensors.numpy import save_file
 from small_bases import sd1_folder, write
 
 from lora_core.errors import ModelError
+from lora_core.loras import read_header
 from lora_core.models import available, inspect_base, list_bases, look_for_bases
+from lora_core.models import base as of_bases
 from lora_core.workspace import Workspace
 
 
@@ -223,6 +225,18 @@ def test_weights_that_are_cut_off_are_named(base: Path) -> None:
     error = refusal(base)
     assert "vae/diffusion_pytorch_model.safetensors is damaged" in error.why
     assert "again" in error.fix
+
+
+def test_headers_are_read_once_until_a_file_changes(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(of_bases, "read_header", lambda file: read.append(file) or read_header(file))
+    inspect_base(base)
+    once = len(read)
+    inspect_base(base)
+    assert 0 < once == len(read)
+    weights = base / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:40])
+    assert "unet" in refusal(base).why
 
 
 def test_weights_that_could_run_code_are_refused(base: Path) -> None:
