@@ -8,6 +8,7 @@ It keeps nothing that matters in memory, so it may be killed at any time: files 
 the next one everything. Only one runs in a workspace, by its lock.
 """
 
+import contextlib
 import logging
 import shutil
 import subprocess
@@ -317,10 +318,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tidy(workspace: Workspace) -> None:
-    """Remove jobs that an app began to write and did not finish, because it was killed then."""
-    for folder in workspace.jobs.glob(".new-*"):
-        if time.time() - folder.stat().st_mtime > HALF_MADE_S:
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove what was begun and not finished by a process that was killed: jobs, and copies of LoRA files."""
+    for path in (*workspace.jobs.glob(".new-*"), *workspace.loras.glob(".*.part")):
+        with contextlib.suppress(OSError):  # another computer's runner was quicker
+            if time.time() - path.stat().st_mtime <= HALF_MADE_S:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _become(workspace: Workspace) -> liveness.Lock | None:

@@ -37,7 +37,7 @@ def test_a_tab_that_rests_sees_what_another_one_starts_and_nothing_moves_until_t
         sent: list[bytes | str] = []
 
         def heard(socket: WebSocket) -> None:
-            socket.on("framesent", lambda frame: sent.append(frame))
+            socket.on("framesent", sent.append)
 
         resting.on("websocket", heard)
         resting.reload()
