@@ -17,6 +17,9 @@ REFRESH_S: Final = 5.0
 """Seconds between two looks while something runs or waits."""
 IDLE_S: Final = 8.0
 """Seconds between two looks while nothing does; each costs the server one look at the dates of the jobs."""
+PAUSED_S: Final = 24 * 3600.0
+"""While updates are paused nothing is looked at. But without any clock on the page a browser that lost its
+server does not ask the next one for the page, which then forgets presses on what it never drew."""
 KEY: Final = "activity"
 """Its place in `static/calm.css`, which keeps room for two lines on a phone."""
 
@@ -25,9 +28,9 @@ def draw(ws: Workspace) -> None:
     """The strip."""
     paused = state.updates_paused(ws)
     seen = now.activity(ws, paused=paused)
-    every = IDLE_S if seen.job is None else REFRESH_S
+    every = PAUSED_S if paused else IDLE_S if seen.job is None else REFRESH_S
     with st.container(key=KEY):
-        st.fragment(run_every=None if paused else every)(_line)(ws, paused, seen.job is not None, [seen])
+        st.fragment(run_every=every)(_line)(ws, paused, seen.job is not None, [seen])
 
 
 def _line(ws: Workspace, paused: bool, moving: bool, seen_now: list[now.Activity]) -> None:
@@ -36,7 +39,7 @@ def _line(ws: Workspace, paused: bool, moving: bool, seen_now: list[now.Activity
         seen = seen_now.pop()
     else:
         seen = now.activity(ws, paused=paused)
-        if moving != (seen.job is not None):
+        if not paused and moving != (seen.job is not None):
             st.rerun()  # the first one began or the last one ended: all of the page tells it
     if seen.job is None:
         st.caption(seen.says)

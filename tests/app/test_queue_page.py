@@ -204,7 +204,7 @@ def test_the_strip_looks_often_while_something_runs_seldom_while_nothing_does_an
     assert strip(app) == ""
     state.pause_updates(ws, paused=True)
     app.run()
-    assert times == [activity.REFRESH_S, activity.IDLE_S, None]
+    assert times == [activity.REFRESH_S, activity.IDLE_S, activity.PAUSED_S]
     assert activity.REFRESH_S <= activity.IDLE_S <= 10, (
         "a tab that rests sees within 10 s what another one started"
     )

@@ -36,8 +36,11 @@ def test_a_tab_that_rests_sees_what_another_one_starts_and_nothing_moves_until_t
         resting = visit(server, "/Training?step=goal")
         sent: list[bytes | str] = []
 
+        def went_out(frame: bytes | str) -> None:
+            sent.append(frame)
+
         def heard(socket: WebSocket) -> None:
-            socket.on("framesent", sent.append)
+            socket.on("framesent", went_out)
 
         resting.on("websocket", heard)
         resting.reload()
