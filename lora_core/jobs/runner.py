@@ -36,6 +36,8 @@ IDLE_S: float = 10.0
 """How long it stays when nothing is left to do."""
 KILL_AFTER_S: float = 5.0
 """From SIGTERM to SIGKILL, where the request did not ask for force."""
+ORPHAN_S: Final = 1.0
+"""How long a job may be starting without a process where an earlier runner was to start it and is gone."""
 LINGER_S: Final = 15.0
 """How long a process may stay after it wrote its end; the next job needs its GPU."""
 HALF_MADE_S: Final = 3600.0
@@ -174,7 +176,9 @@ class Runner:
             watch.owner = liveness.read_owner(look.engine_lock(job.folder))
             self._insist(job, watch, lingers=bool(status and status.ended))
             return True
-        elif state == "starting" and now - watch.since < look.STARTING_LIMIT_S:
+        elif state == "starting" and now - watch.since < (
+            look.STARTING_LIMIT_S if child is not None or spawn.worker_lives(job.folder) else ORPHAN_S
+        ):
             self._insist(job, watch, lingers=False)
             return True
         elif child is not None:
