@@ -1,7 +1,8 @@
 """The activity strip: on every page the same line about what runs and what waits, and one click to it.
 
-Covered: drawing the line, keeping it true while something runs or waits, and no longer. Not covered: its
-words (`ui/now.py`). It has its place also while nothing runs, so that nothing moves when something begins.
+Covered: drawing the line, keeping it true: also in a tab that somebody only looks at while another one starts
+a job. Not covered: its words (`ui/now.py`). It has its place also while nothing runs, so that nothing moves
+when something begins. A look that finds nothing new changes nothing on the screen.
 """
 
 from typing import Final
@@ -13,7 +14,12 @@ from lora_core.workspace import Workspace
 from ui import feedback, guide_steps, icons, layout, now, state
 
 REFRESH_S: Final = 5.0
-"""Seconds between two looks, and only while something runs or waits."""
+"""Seconds between two looks while something runs or waits."""
+IDLE_S: Final = 8.0
+"""Seconds between two looks while nothing does; each costs the server one look at the dates of the jobs."""
+PAUSED_S: Final = 24 * 3600.0
+"""While updates are paused nothing is looked at. But without any clock on the page a browser that lost its
+server does not ask the next one for the page, which then forgets presses on what it never drew."""
 KEY: Final = "activity"
 """Its place in `static/calm.css`, which keeps room for two lines on a phone."""
 
@@ -21,15 +27,20 @@ KEY: Final = "activity"
 def draw(ws: Workspace) -> None:
     """The strip."""
     paused = state.updates_paused(ws)
-    moving = bool(now.live(ws)) and not paused
-    with st.container(key=KEY):
-        st.fragment(run_every=REFRESH_S if moving else None)(_line)(ws, paused, moving)
-
-
-def _line(ws: Workspace, paused: bool, moving: bool) -> None:
     seen = now.activity(ws, paused=paused)
-    if moving and seen.job is None:
-        st.rerun()  # the last one ended: the page is drawn once more, without looking again
+    every = PAUSED_S if paused else IDLE_S if seen.job is None else REFRESH_S
+    with st.container(key=KEY):
+        st.fragment(run_every=every)(_line)(ws, paused, seen.job is not None, [seen])
+
+
+def _line(ws: Workspace, paused: bool, moving: bool, seen_now: list[now.Activity]) -> None:
+    """The line. What the page has just seen is taken from `seen_now`; each later look is one of its own."""
+    if seen_now:
+        seen = seen_now.pop()
+    else:
+        seen = now.activity(ws, paused=paused)
+        if not paused and moving != (seen.job is not None):
+            st.rerun()  # the first one began or the last one ended: all of the page tells it
     if seen.job is None:
         st.caption(seen.says)
         return

@@ -75,7 +75,40 @@ if (!window.inPlainWords) {
   }).observe(document.body, {childList: true, subtree: true, characterData: true});
 }
 </script>""".replace("TITLE", json.dumps(NO_ANSWER)).replace("SAYS", json.dumps(NO_ANSWER_SAYS))
-_SCRIPTS: Final = _NO_LETTER_KEYS + _IN_PLAIN_WORDS
+
+# A server that was started anew knows nothing of the page until it has drawn it once. A press that comes
+# before is forgotten. So once the connection is back, fields and buttons wait until the page is drawn.
+_DRAWN_BEFORE_PRESSED: Final = """<script>
+if (!window.drawnBeforePressed) {
+  window.drawnBeforePressed = true;
+  const app = document.querySelector('[data-testid="stApp"]');
+  let lost = false, drawing = false, focused = null, late = 0;
+  const hold = held => {
+    for (const part of document.querySelectorAll('[data-testid="stMain"], [data-testid="stSidebar"]'))
+      part.inert = held;
+  };
+  const done = () => {
+    lost = false;
+    hold(false);
+    if (focused && focused.isConnected && document.activeElement === document.body) focused.focus();
+  };
+  new MutationObserver(() => {
+    const {testConnectionState: line, testScriptState: script} = app.dataset;
+    clearTimeout(late);
+    if (line !== "CONNECTED") {
+      if (!lost) focused = document.activeElement;
+      [lost, drawing] = [true, false];
+      hold(false);
+    } else if (lost) {
+      hold(true);
+      if (drawing && script === "notRunning") return done();
+      drawing ||= script === "running";
+      if (!drawing) late = setTimeout(done, 10000);
+    }
+  }).observe(app, {attributeFilter: ["data-test-connection-state", "data-test-script-state"]});
+}
+</script>"""
+_SCRIPTS: Final = _NO_LETTER_KEYS + _IN_PLAIN_WORDS + _DRAWN_BEFORE_PRESSED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +137,7 @@ def script_of(page: PageName) -> Path:
 
 
 def frame() -> None:
-    """What every script run sends once, before the page: the style sheet, quiet letter keys, plain words."""
+    """What every script run sends once, before the page: the style sheet and the scripts."""
     st.html(_CSS)
     st.html(_SCRIPTS, unsafe_allow_javascript=True)
 

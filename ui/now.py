@@ -177,7 +177,7 @@ def _planned(job: jobs.Job) -> int | None:
     try:
         with (job.folder / "progress.jsonl").open("rb") as file:
             total = json.loads(file.readline(4096)).get("total")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return total if isinstance(total, int) else None
 

@@ -28,7 +28,7 @@ from lora_core.datasets.images import OTHER_PICTURES, SUFFIXES, read_header
 from lora_core.datasets.sources import UNREADABLE, Member, Refused, Source, bomb, open_source, plain, shown
 from lora_core.errors import CaptionError, DatasetError, DiskFullError, ImportRefusedError
 from lora_core.reporting import Ended, NullReporter, Progress, Reporter
-from lora_core.volumes import here, lock_file, locked, of
+from lora_core.volumes import here, lock_file, locked, of, untouched_s
 from lora_core.workspace import Workspace, disk_errors, free_name, read_json, safe_name, write_json
 
 CAPTIONS: Final = (".txt", ".caption")
@@ -196,11 +196,13 @@ def _lock_of(part: Path) -> Path:
 def _clear_abandoned(workspace: Workspace) -> None:
     """Remove what imports left behind whose process was killed; a running one holds its lock.
 
-    Where locks do not hold between computers, each one clears up after itself alone.
+    Where locks do not hold between computers, each one clears up after itself, and after others when a week
+    has passed without a new file.
     """
     seen = safe_name(here()) if not of(workspace.datasets).locks else ""
     for part in workspace.datasets.glob(f"{_PART}*"):
-        if not part.is_dir() or (seen and part.name[len(_PART) : -_ID_LENGTH] != seen):
+        theirs = seen and part.name[len(_PART) : -_ID_LENGTH] != seen
+        if not part.is_dir() or (theirs and untouched_s(part) < UPLOADS_KEPT_S):
             continue
         try:
             with locked(_lock_of(part), timeout_s=0):

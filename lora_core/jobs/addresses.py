@@ -233,7 +233,7 @@ def _read(workspace: Workspace) -> dict[str, Any]:
             return _new()
         with os.fdopen(descriptor, "rb") as file:
             record = json.loads(file.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return _new()
     if not isinstance(record, dict) or not isinstance(record.get("key"), str):
         return _new()

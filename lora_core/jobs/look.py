@@ -99,7 +99,7 @@ def last_step(folder: Path) -> int:
     for line in reversed(lines):
         try:
             return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue  # cut off, or not a step
     return 0
 
@@ -119,7 +119,7 @@ def _total(folder: Path) -> int | None:
     try:
         with (folder / "progress.jsonl").open("rb") as file:
             total = json.loads(file.readline(8192))["total"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return total if isinstance(total, int) else None
 

@@ -56,7 +56,7 @@ def recent_steps(folder: Path) -> list[float]:
         try:
             record = json.loads(line)
             took = record["step_s"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # cut off, or not a step
         if isinstance(took, int | float) and not isinstance(took, bool) and 0 <= took < 86_400:
             found.append(float(took))

@@ -8,6 +8,7 @@ It keeps nothing that matters in memory, so it may be killed at any time: files 
 the next one everything. Only one runs in a workspace, by its lock.
 """
 
+import contextlib
 import logging
 import shutil
 import subprocess
@@ -35,6 +36,8 @@ IDLE_S: float = 10.0
 """How long it stays when nothing is left to do."""
 KILL_AFTER_S: float = 5.0
 """From SIGTERM to SIGKILL, where the request did not ask for force."""
+ORPHAN_S: Final = 1.0
+"""How long a job may be starting without a process where an earlier runner was to start it and is gone."""
 LINGER_S: Final = 15.0
 """How long a process may stay after it wrote its end; the next job needs its GPU."""
 HALF_MADE_S: Final = 3600.0
@@ -173,7 +176,9 @@ class Runner:
             watch.owner = liveness.read_owner(look.engine_lock(job.folder))
             self._insist(job, watch, lingers=bool(status and status.ended))
             return True
-        elif state == "starting" and now - watch.since < look.STARTING_LIMIT_S:
+        elif state == "starting" and now - watch.since < (
+            look.STARTING_LIMIT_S if child is not None or spawn.worker_lives(job.folder) else ORPHAN_S
+        ):
             self._insist(job, watch, lingers=False)
             return True
         elif child is not None:
@@ -317,10 +322,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tidy(workspace: Workspace) -> None:
-    """Remove jobs that an app began to write and did not finish, because it was killed then."""
-    for folder in workspace.jobs.glob(".new-*"):
-        if time.time() - folder.stat().st_mtime > HALF_MADE_S:
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove what was begun and not finished by a process that was killed: jobs, and copies of LoRA files."""
+    for path in (*workspace.jobs.glob(".new-*"), *workspace.loras.glob(".*.part")):
+        with contextlib.suppress(OSError):  # another computer's runner was quicker
+            if time.time() - path.stat().st_mtime <= HALF_MADE_S:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _become(workspace: Workspace) -> liveness.Lock | None:

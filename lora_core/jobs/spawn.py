@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 from lora_core.errors import JobError
 from lora_core.jobs import hosts, liveness, platform
 from lora_core.workspace import APP_ROOT, Workspace
@@ -148,3 +150,13 @@ def start_worker(folder: Path, *, online: bool) -> subprocess.Popen[bytes]:
         quiet |= dict.fromkeys((*_OFFLINE, _OFFLINE_MARK), "1")
     with (folder / "train.log").open("ab") as log:
         return detached([*WORKER_COMMAND, str(folder)], log, quiet)
+
+
+def worker_lives(folder: Path) -> bool:
+    """True when the process of the job in `folder` is there, whoever started it. Looks at all: 20 ms."""
+    command = [*WORKER_COMMAND[1:], str(folder)]
+    return any(
+        process.info["cmdline"][1:] == command
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"]
+    )

@@ -155,7 +155,7 @@ def _time(line: bytes) -> float:
     try:
         record = json.loads(line)
         return float(record["time"]) if record["kind"] == "spill" else 0.0
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0.0
 
 

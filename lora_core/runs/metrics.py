@@ -94,7 +94,7 @@ class Progress:
     def _take(self, line: bytes) -> bool:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not isinstance(record, dict):
             return False

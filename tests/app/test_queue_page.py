@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lora_core import jobs
-from lora_core.jobs import Job, requests
+from lora_core.jobs import End, Job, requests
+from lora_core.jobs.records import write_status
 from lora_core.workspace import Workspace
 from ui import activity, icons, layout, now, queue_list, run_actions, state
 
@@ -184,7 +186,7 @@ def test_the_strip_has_its_place_also_while_nothing_runs(ws: Workspace, open_pag
     assert any(element.value == "Nothing is running." for element in app.main.caption)
 
 
-def test_the_strip_looks_again_while_something_runs_and_stops_by_itself(
+def test_the_strip_looks_often_while_something_runs_seldom_while_nothing_does_and_never_while_paused(
     ws: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = made.run(ws, "cat", "running", steps=12, **WORKING)
@@ -197,17 +199,43 @@ def test_the_strip_looks_again_while_something_runs_and_stops_by_itself(
     monkeypatch.setattr(activity, "st", SimpleNamespace(**{**vars(st), "fragment": fragment}))
     with made.at_work(run):
         app = open_page()
-        assert times == [activity.REFRESH_S]
-
-        def ended(ws: Workspace, *, paused: bool) -> now.Activity:
-            monkeypatch.setattr(now, "live", lambda _: [])
-            return now.IDLE
-
-        # It ends before the line is drawn, which is what a look by the clock meets.
-        monkeypatch.setattr(now, "activity", ended)
-        app.run()
-    assert times == [activity.REFRESH_S, activity.REFRESH_S, None]
+    write_status(run.folder, replace(jobs.status(ws, run.id), state="stopped", end=End(cause="As asked.")))
+    app.run()
     assert strip(app) == ""
+    state.pause_updates(ws, paused=True)
+    app.run()
+    assert times == [activity.REFRESH_S, activity.IDLE_S, activity.PAUSED_S]
+    assert activity.REFRESH_S <= activity.IDLE_S <= 10, (
+        "a tab that rests sees within 10 s what another one started"
+    )
+
+
+class _DrawnAnewError(Exception):
+    pass
+
+
+def test_a_later_look_draws_the_page_anew_only_when_the_first_job_began_or_the_last_one_ended(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def anew() -> None:
+        raise _DrawnAnewError
+
+    drawn: list[str] = []
+    quiet = {
+        "rerun": anew,
+        "caption": drawn.append,
+        "page_link": lambda *_a, label, **_rest: drawn.append(label),
+    }
+    monkeypatch.setattr(activity, "st", SimpleNamespace(**quiet))
+    activity._line(ws, False, False, [])
+    run = made.run(ws, "cat", "running", steps=12, **WORKING)
+    with made.at_work(run):
+        activity._line(ws, False, True, [])
+        with pytest.raises(_DrawnAnewError):
+            activity._line(ws, False, False, [])
+        # What the page itself has just seen never interrupts the page: a press would be lost with it.
+        activity._line(ws, False, False, [now.activity(ws)])
+    assert [says.startswith("Training “cat”") for says in drawn] == [False, True, True]
 
 
 def test_the_strip_tells_why_the_first_one_waits(ws: Workspace, open_page: Open) -> None:

@@ -12,7 +12,7 @@ from real_runs import LOADING_MS, held_at_a_step, steps_on_disk
 from lora_core import demo, jobs, runs
 from lora_core.jobs import Job
 from lora_core.workspace import Workspace
-from ui import queue_list, run_actions
+from ui import queue_list, run_actions, state
 
 Visit = Callable[..., Page]
 Objections = Callable[[Page], list[str]]
@@ -177,6 +177,24 @@ def test_the_strip_takes_the_same_room_when_nothing_runs(
             expect(strip(page)).to_be_visible()
             tops.append(page.get_by_role("heading", level=1).bounding_box()["y"])  # type: ignore[index]  # visible
         assert abs(tops[0] - tops[1]) < 1, f"{width} px: {tops}"
+
+
+@pytest.mark.timeout(600)
+def test_a_press_right_after_the_server_came_back_counts(filled: Queued, visit: Visit) -> None:
+    """Also where updates are paused, so that nothing but the press itself would ask for the page."""
+    state.pause_updates(filled.ws, paused=True)
+    page = visit(filled.server, f"/Training?run={filled.jobs[0].id}")
+    button = page.get_by_role("button", name="Move “dog” up")
+    before = filled.order()
+    filled.server.kill()
+    expect(button).to_be_disabled()
+    filled.server.start()
+    button.click()  # as soon as the browser lets one
+    expect(rows(page).first).to_contain_text("1. Training “dog”")
+    expect(page.locator('[data-testid="stMain"][inert]')).to_have_count(0)
+    jobs.reorder(filled.ws, filled.jobs[2].id, before=filled.jobs[3].id)
+    assert filled.order() == before
+    state.pause_updates(filled.ws, paused=False)
 
 
 def test_one_click_on_the_strip_leads_to_the_run_and_a_reload_shows_the_same(

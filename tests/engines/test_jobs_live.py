@@ -447,24 +447,51 @@ def test_the_runner_leaves_when_nothing_is_left_to_do(ws: Workspace) -> None:
     assert processes_of(ws) == [], "looking at a finished job starts nothing"
 
 
-def test_a_killed_starter_of_a_job_does_not_leave_it_starting_for_ever(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+def test_a_job_whose_runner_and_process_were_killed_while_it_started_is_told_as_lost_within_five_seconds(
+    ws: Workspace,
 ) -> None:
-    """The runner died between writing `starting` and starting the process."""
+    """The runner died between writing `starting` and starting the process, or took that with it."""
     from lora_core.jobs.records import move, write_status
 
     job = jobs.create(ws, "walk", "a walk", start=False)
     record = read_status(job.folder)
     assert record is not None
     write_status(job.folder, move(record, "starting", updated=time.time()))
-    monkeypatch.setattr(look, "STARTING_LIMIT_S", 0.2)
     ws.runner.mkdir(exist_ok=True)
     with liveness.Lock.acquire(spawn.runner_lock(ws)):
-        supervisor = runner.Runner(ws)
+        supervisor, begun_at = runner.Runner(ws), time.monotonic()
         until(lambda: not supervisor.look())
     status = read_status(job.folder)
     assert status is not None
     assert status.state == "lost"
+    assert time.monotonic() - begun_at < look.STARTING_LIMIT_S / 2, (
+        "it did not wait for the limit of a slow start"
+    )
+    assert runner.ORPHAN_S + runner.POLL_S <= 3, "with the start of a runner that is below five seconds"
+
+
+def test_a_process_that_a_killed_runner_started_has_its_time_to_begin(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_core.jobs.records import move, write_status
+
+    job = jobs.create(ws, "walk", "a walk", start=False)
+    record = read_status(job.folder)
+    assert record is not None
+    write_status(job.folder, move(record, "starting", updated=time.time()))
+    monkeypatch.setattr(runner, "ORPHAN_S", 0.0)
+    ws.runner.mkdir(exist_ok=True)
+    with liveness.Lock.acquire(spawn.runner_lock(ws)):
+        process = spawn.start_worker(job.folder, online=False)
+        process.send_signal(signal.SIGSTOP)  # a slow start
+        supervisor = runner.Runner(ws)
+        assert supervisor.look()
+        assert supervisor.look()
+        assert state_of(ws, job) == "starting"
+        process.send_signal(signal.SIGCONT)
+        begun(job)
+    (job.folder / "enough").touch()
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_ending_a_group_that_is_gone_does_nothing() -> None:

@@ -7,10 +7,13 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from PIL import Image
@@ -577,3 +580,21 @@ def test_uploads_that_nobody_imported_are_removed_after_a_week(workspace: Worksp
     os.utime(old, (1, 1))
     new_upload(workspace)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_what_a_computer_left_that_never_came_back_goes_after_a_week_where_no_lock_tells(
+    workspace: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "a.png").write_bytes(GOOD)
+    monkeypatch.setenv("LORA_LOCKS", "local")
+    week_ago = time.time() - importing.UPLOADS_KEPT_S
+    old, young = (workspace.datasets / f".import-gone-{uuid4().hex}" for _ in range(2))
+    for left, age_s in ((old, -60), (young, 3600)):
+        left.mkdir()
+        os.utime(left, (week_ago + age_s, week_ago + age_s))
+    wrong = SimpleNamespace(
+        time=lambda: 0.0, monotonic=time.monotonic
+    )  # this computer's own clock does not count
+    monkeypatch.setattr(importing, "time", wrong)
+    import_dataset(workspace, photos, "pets")
+    assert (old.exists(), young.exists()) == (False, True)

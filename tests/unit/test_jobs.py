@@ -16,6 +16,7 @@ from lora_core.errors import DiskFullError, JobError, WorkspaceError
 from lora_core.jobs import control, kinds, listing, liveness, look, records, requests, spawn
 from lora_core.jobs.records import End, Status, move, read_status, write_status
 from lora_core.jobs.settle import settle
+from lora_core.runs import Progress
 from lora_core.workspace import Workspace
 
 
@@ -557,3 +558,15 @@ def test_the_end_of_a_dead_training_tells_its_steps_from_its_own_records(ws: Wor
     assert ended is not None
     assert (ended.state, ended.step, ended.total) == ("failed", 7, 90)
     assert settle(job, exit_code=-9) is None, "once"
+
+
+@pytest.mark.parametrize("line", [b"\xff\x00", b"[7]", b'{"step": "x"}', b'{"a":' * 1500, b'{"step": 1e999}'])
+def test_a_line_of_rubbish_in_its_records_keeps_no_dead_job_from_being_told(
+    ws: Workspace, line: bytes
+) -> None:
+    job = made(ws, "running", step=4, total=5)
+    (job.folder / "progress.jsonl").write_bytes(b'{"step": 7, "loss": 1}\n' + line + b"\n")
+    ended = settle(job, exit_code=-9)
+    assert ended is not None
+    assert (ended.state, ended.step) == ("failed", 7)
+    assert Progress(job.folder).refresh()

@@ -1,8 +1,10 @@
 """What the process of a job writes into its folder, and where its result goes."""
 
+import hashlib
 import os
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from safetensors.numpy import save_file
 
 from lora_core import jobs
 from lora_core.errors import DiskFullError, EngineError, LoraFileError
-from lora_core.jobs import control, publish, reporter, requests
+from lora_core.jobs import control, publish, reporter, requests, runner
 from lora_core.jobs.liveness import Lock
 from lora_core.jobs.records import Status, read_status
 from lora_core.jobs.reporter import FolderReporter
 from lora_core.jobs.samples import latest_of_first_prompt, samples
+from lora_core.loras import check_sound
 from lora_core.reporting import Progress
 from lora_core.workspace import Workspace, read_json
 
@@ -227,9 +230,6 @@ def test_the_same_job_published_again_takes_its_own_place(ws: Workspace, job: jo
 def test_a_disk_without_links_gets_a_copy(
     ws: Workspace, job: jobs.Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_links(*_arguments: Any) -> None:
-        raise OSError(95, "Operation not supported")
-
     monkeypatch.setattr(publish.os, "link", no_links)
     lora = lora_file(job)
     (ws.loras / "my LoRA.safetensors").write_bytes(b"of somebody else")
@@ -241,9 +241,6 @@ def test_a_disk_without_links_gets_a_copy(
 def test_a_copy_that_fails_leaves_no_empty_lora(
     ws: Workspace, job: jobs.Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_links(*_arguments: Any) -> None:
-        raise OSError(95, "Operation not supported")
-
     def full(*_arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -252,3 +249,98 @@ def test_a_copy_that_fails_leaves_no_empty_lora(
     with pytest.raises(DiskFullError):
         publish.publish(ws, job, lora_file(job))
     assert list(ws.loras.iterdir()) == []
+
+
+def killed_at(operation: int, ws: Workspace, job: jobs.Job, lora: Path, *, links: bool) -> bool:
+    """Publish in a child that dies before its file operation of that number; False if it got to its end."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal seen
+            if not event.startswith(("open", "os.", "shutil.")) or str(ws.loras) not in str(arguments):
+                return
+            if seen == operation:
+                os._exit(9)
+            seen += 1
+            if event == "os.link" and not links:
+                raise OSError(95, "Operation not supported")
+
+        try:
+            sys.addaudithook(hook)
+            publish.publish(ws, job, lora)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in {0, 9}
+    return code == 9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a forked process between two file operations")
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
+def test_a_kill_at_any_point_of_publishing_is_completed_and_never_doubled(
+    ws: Workspace, job: jobs.Job, monkeypatch: pytest.MonkeyPatch, links: bool, again: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(publish.os, "link", no_links)
+    (job.folder / "samples").mkdir()
+    (job.folder / "samples" / "my LoRA_000002_00_20260102030406_1.png").write_bytes(b"new")
+    died, operations = True, 0
+    while died:
+        for file in ws.loras.iterdir():
+            file.unlink()
+        if again:
+            publish.publish(ws, job, lora_file(job, value=1.0))
+        died = killed_at(operations, ws, job, lora_file(job, value=2.0), links=links)
+        for lora in ws.loras.glob("*.safetensors"):
+            check_sound(lora)  # what is to be seen is whole, at any time
+        newest = lora_file(job, value=3.0)
+        target = publish.publish(ws, job, newest)
+        assert list(ws.loras.glob("[!.]*.safetensors")) == [target], operations
+        empty = any(file.stat().st_size == 0 for file in ws.loras.glob("*.json"))
+        assert target.stem == "my LoRA" or (empty and not links), operations
+        assert target.read_bytes() == newest.read_bytes()
+        digest = hashlib.sha256(newest.read_bytes()).hexdigest()
+        assert read_json(target.with_suffix(".json")) == {"format": 1, "job": job.id, "sha256": digest}
+        operations += 1
+    assert operations > 8, "the hook saw the file operations"
+
+
+def no_links(*_arguments: Any) -> None:
+    raise OSError(95, "Operation not supported")
+
+
+def test_a_file_that_somebody_put_in_the_place_of_a_published_one_stays(ws: Workspace, job: jobs.Job) -> None:
+    first = publish.publish(ws, job, lora_file(job))
+    first.unlink()
+    first.write_bytes(b"of somebody else")
+    assert publish.publish(ws, job, lora_file(job)).name == "my LoRA 2.safetensors"
+    assert first.read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_two_jobs_that_end_at_once_never_share_a_name(
+    ws: Workspace, job: jobs.Job, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(publish.os, "link", no_links)
+    other = jobs.create(ws, "train", "my LoRA")
+    both = {job.id: lora_file(job, value=1.0), other.id: lora_file(other, value=2.0)}
+    with ThreadPoolExecutor() as pool:
+        placed = list(pool.map(lambda one: publish.publish(ws, one, both[one.id]), [job, other]))
+    assert {path.name for path in placed} == {"my LoRA.safetensors", "my LoRA 2.safetensors"}
+    for one, path in zip((job, other), placed, strict=True):
+        assert path.read_bytes() == both[one.id].read_bytes()
+        assert read_json(path.with_suffix(".json"))["job"] == one.id
+
+
+def test_what_a_kill_left_of_a_copy_goes_after_an_hour(ws: Workspace) -> None:
+    old, young = ws.loras / ".my LoRA.safetensors.1.part", ws.loras / ".my LoRA.safetensors.2.part"
+    for part in (old, young):
+        part.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    runner._tidy(ws)
+    assert list(ws.loras.iterdir()) == [young]

@@ -13,8 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lora_core import jobs
+from lora_core import jobs, workspace
 from lora_core.errors import JobError
 from lora_core.jobs import control, listing, liveness, requests, runner, slots, spawn
 from lora_core.jobs.records import End, Status, read_status, write_status
@@ -23,13 +25,20 @@ from lora_core.workspace import Workspace, read_json, write_json
 queue_module = sys.modules["lora_core.jobs.queue"]  # the package has a function of this name
 
 
+WHO = st.integers(0, 3)
+
+
+def alone(folder: Path, patch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace in which no runner is ever started, on a computer without a graphics card."""
+    patch.setattr(control, "ensure_runner", lambda _workspace: False)
+    patch.setattr(spawn, "ensure_runner", lambda _workspace: False)
+    patch.setattr(slots, "devices", lambda _workspace: ("cpu",))
+    return Workspace.open(folder / "ws")
+
+
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace in which no runner is ever started, on a computer without a graphics card."""
-    monkeypatch.setattr(control, "ensure_runner", lambda _workspace: False)
-    monkeypatch.setattr(spawn, "ensure_runner", lambda _workspace: False)
-    monkeypatch.setattr(slots, "devices", lambda _workspace: ("cpu",))
-    return Workspace.open(tmp_path / "ws")
+    return alone(tmp_path, monkeypatch)
 
 
 def several(ws: Workspace, count: int) -> list[str]:
@@ -85,6 +94,34 @@ def test_moving_goes_on_when_the_numbers_between_two_places_are_used_up(ws: Work
     assert order(ws) == [a, c, b]
     jobs.reorder(ws, b, before=c)
     assert order(ws) == [a, b, c]
+
+
+PLACES = st.sampled_from([1.0, math.nextafter(1.0, 2.0), 2.0])
+
+
+@given(
+    places=st.lists(PLACES, min_size=4, max_size=4),
+    moves=st.lists(st.tuples(WHO, WHO | st.none()), min_size=3, max_size=3),
+)
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_a_move_moves_one_whatever_places_the_others_have(
+    tmp_path_factory: pytest.TempPathFactory, places: list[float], moves: list[tuple[int, int | None]]
+) -> None:
+    """Also where two have the same place, or no number lies between theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        ws = alone(tmp_path_factory.mktemp("queue"), patch)
+        patch.setattr(workspace.os, "fsync", lambda _descriptor: None)
+        ids = several(ws, len(places))
+        for job_id, place in zip(ids, places, strict=True):
+            put(ws, job_id, "queued", order=place)
+        for who, before in moves:
+            wanted = order(ws)
+            moved, onto = ids[who], None if before is None else ids[before]
+            if moved != onto:
+                wanted.remove(moved)
+                wanted.insert(wanted.index(onto) if onto else len(wanted), moved)
+            jobs.reorder(ws, moved, before=onto)
+            assert order(ws) == wanted
 
 
 def test_who_does_not_wait_any_more_is_not_moved(ws: Workspace) -> None:

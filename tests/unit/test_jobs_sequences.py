@@ -119,6 +119,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.patch.setattr(spawn, "runner_alive", lambda _workspace: True)
         self.patch.setattr(control, "runner_alive", lambda _workspace: True)
         self.patch.setattr(spawn, "start_worker", self.started)
+        self.patch.setattr(spawn, "worker_lives", self.lives)
         self.patch.setattr(platform, "end_group", self.signalled)
         self.patch.setattr(slots, "devices", lambda _workspace: DEVICES)
         self.patch.setattr(liveness, "_LOOK_GAP_S", 0.0)
@@ -172,6 +173,10 @@ class QueueMachine(RuleBasedStateMachine):
             self.broken.append(AssertionError("a second process for one job"))
         process = self.processes[folder.name] = _Process(jobs.get(self.ws, folder.name))
         return process
+
+    def lives(self, folder: Path) -> bool:
+        process = self.processes.get(folder.name)
+        return process is not None and process.code is None
 
     def signalled(self, pid: int, *, kill: bool) -> None:
         for process in self.processes.values():
