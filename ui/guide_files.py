@@ -5,13 +5,15 @@ reading other tools' files (`lora_core.settings.imports`), writing (`lora_core.r
 (`ui/guide_presets.py`).
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import IO, Final
 
 import streamlit as st
 
-from lora_core import projects, runs
+from lora_core import loras, projects, runs
 from lora_core.errors import LoraError, SettingsError
 from lora_core.settings import BUILT_IN, SD_SCRIPTS, SIZE_LIMIT, imports
 from lora_core.settings.imports import Imported, Line
@@ -20,7 +22,6 @@ from ui import feedback, guide_presets, guide_recipe, guide_zip, icons, layout, 
 from ui.guide_recipe import Recipe
 from ui.project import NAME, Project
 
-_HEADER_LIMIT: Final = 64 * 1024 * 1024
 _LARGEST_MB: Final = 4096
 """A LoRA may be sent whole; its header is all that is read."""
 BOX: Final = "guide_files"
@@ -45,12 +46,13 @@ def draw(ws: Workspace, opened: Project) -> None:
 def _import(ws: Workspace, opened: Project) -> None:
     st.write(
         "A recipe says how to train. It can be a settings file of this app, of sd-scripts, kohya_ss, "
-        "OneTrainer and others, or a LoRA: it holds notes on how it was trained."
+        "OneTrainer and others. It can be the zip of a whole run. Or it can be a LoRA: it holds notes on "
+        "how it was trained."
     )
     turn = st.session_state.get(_TURN, 0)
     sent = st.file_uploader(
         "Files with a recipe",
-        type=["toml", "json", "safetensors"],
+        type=["toml", "json", "safetensors", "zip"],
         accept_multiple_files=True,
         key=f"guide_recipe_{turn}",
         max_upload_size=_LARGEST_MB,
@@ -60,7 +62,7 @@ def _import(ws: Workspace, opened: Project) -> None:
     if error := st.session_state.pop(_WRONG, None):
         feedback.show(error)
     with feedback.user_errors():
-        found = read([(one.name, _bytes(one)) for one in sent])
+        found = read([(one.name, one) for one in sent])
         _report(found)
         st.button(
             "Put this recipe into the form", key="guide_import_apply", icon=icons.SAVE,
@@ -69,26 +71,31 @@ def _import(ws: Workspace, opened: Project) -> None:
         st.caption("You can undo it afterwards. Base model, dataset, name and trigger word stay as they are.")
 
 
-def _bytes(sent: "st.runtime.uploaded_file_manager.UploadedFile") -> bytes:
-    """All of a settings file; of a LoRA its header alone."""
-    if not sent.name.casefold().endswith(".safetensors"):
-        return sent.read(SIZE_LIMIT + 1)
-    size = int.from_bytes(sent.read(8), "little")
-    return size.to_bytes(8, "little") + sent.read(min(size, _HEADER_LIMIT))
-
-
-def read(files: Sequence[tuple[str, bytes]]) -> Imported:
-    """The recipe in these files; the later ones decide.
+def read(files: Sequence[tuple[str, IO[bytes]]]) -> Imported:
+    """The recipe in these files, each with its name; the later ones decide.
 
     Raises:
         SettingsError: one of them is no recipe that this app knows.
+        LoraFileError: one is a damaged LoRA.
         FileTooNewError: one is a preset of a newer version of the app.
     """
-    found = [imports.read_recipe(name, data) for name, data in files]
+    found = [_one(name, file) for name, file in files]
     whole = found[0]
     for more in found[1:]:
         whole = imports.combined(whole, more)
     return whole
+
+
+def _one(name: str, file: IO[bytes]) -> Imported:
+    """What one file holds: of a zip its settings files are read, of a LoRA the notes in its header."""
+    kind = Path(name).suffix.casefold()
+    if kind == ".zip":
+        return imports.read_run(name, file)
+    if kind == ".safetensors":
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return imports.read_metadata(name, loras.header_in(Path(name), file, size).metadata)
+    return imports.read_recipe(name, file.read(SIZE_LIMIT + 1))
 
 
 def _report(found: Imported) -> None:
