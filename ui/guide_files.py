@@ -13,10 +13,10 @@ from typing import IO, Final
 
 import streamlit as st
 
-from lora_core import loras, projects, runs
+from lora_core import loras, projects, runs, settings
 from lora_core.errors import LoraError, SettingsError
 from lora_core.settings import BUILT_IN, SD_SCRIPTS, SIZE_LIMIT, imports
-from lora_core.settings.imports import Imported, Line
+from lora_core.settings.imports import NOT_IN_FILE, Imported, Line
 from lora_core.workspace import Workspace, safe_name
 from ui import feedback, guide_presets, guide_recipe, guide_zip, icons, layout, project, recipe_text
 from ui.guide_recipe import Recipe
@@ -24,6 +24,7 @@ from ui.project import NAME, Project
 
 _LARGEST_MB: Final = 4096
 """A LoRA may be sent whole; its header is all that is read."""
+STAYS: Final = "This stays as it is here."
 BOX: Final = "guide_files"
 WHAT: Final = "guide_files_what"
 _WRONG: Final = "guide_import_wrong"
@@ -68,7 +69,9 @@ def _import(ws: Workspace, opened: Project) -> None:
             "Put this recipe into the form", key="guide_import_apply", icon=icons.SAVE,
             on_click=_apply, args=(ws, opened.name, found),
         )  # fmt: skip
-        st.caption("You can undo it afterwards. Base model, dataset, name and trigger word stay as they are.")
+        st.caption(
+            "You can undo it afterwards. Base model, dataset, names and sample prompts stay as they are."
+        )
 
 
 def read(files: Sequence[tuple[str, IO[bytes]]]) -> Imported:
@@ -104,21 +107,32 @@ def _report(found: Imported) -> None:
     for note in found.notes:
         st.write(feedback.spoken(note))
     columns = st.columns(3)
-    left = (*found.ignored, *found.not_understood)
-    told = (
-        (columns[0], f"Taken as it is: {len(found.taken)}", found.taken),
-        (columns[1], f"Taken with a change: {len(found.translated)}", found.translated),
-        (columns[2], f"Not taken: {len(left)}", left),
-    )
-    for column, title, lines in told:
+    told = zip(columns, _groups(found), strict=True)
+    for column, (title, lines) in told:
         with column:
-            layout.subheader(title)
-            st.markdown("\n".join(f"- {_line(line)}" for line in lines) or "Nothing.")
+            layout.subheader(f"{title}: {len(lines)}")
+            st.markdown("\n".join(f"- {feedback.spoken(line)}" for line in lines) or "Nothing.")
 
 
-def _line(line: Line) -> str:
+def _groups(found: Imported) -> Sequence[tuple[str, Sequence[str]]]:
+    """What the three columns say. What belongs to base model, pictures and names is not put in."""
+    stays = [line for line in (*found.taken, *found.translated) if _of_target(line)]
+    same = [f"{line.name}: {line.value}." for line in found.taken if not _of_target(line)]
+    other = [_change(line) for line in found.translated if not _of_target(line)]
+    left = [_change(line) for line in (*found.ignored, *found.not_understood)]
+    left += [f"{line.name}: {line.value}. {STAYS}" for line in stays]
+    return (("Taken as it is", same), ("Taken with a change", other), ("Not taken", left))
+
+
+def _of_target(line: Line) -> bool:
+    return bool(line.key) and settings.setting(line.key).part == "target"
+
+
+def _change(line: Line) -> str:
+    if line.value == NOT_IN_FILE:
+        return f"{line.name}: {line.becomes}. {line.reason}"
     changed = f" becomes {line.becomes}" if line.becomes and line.becomes != line.value else ""
-    return feedback.spoken(f"{line.name}: {line.value}{changed}. {line.reason}".strip())
+    return f"{line.name}: {line.value}{changed}. {line.reason}".strip()
 
 
 def _apply(ws: Workspace, name: str, found: Imported) -> None:

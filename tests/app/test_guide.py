@@ -396,7 +396,7 @@ def test_a_report_of_three_columns_stands_before_anything_is_changed(ws: Workspa
     app = step(guide_steps.REVIEW)
     app.session_state["guide_files"] = True
     app.run()
-    text = b"network_dim = 12\nlearning_rate = 1e-4\nxformers = true\nwhat_is_this = 3\n"
+    text = b'network_dim = 12\nlearning_rate = 1e-4\nxformers = true\nwhat_is_this = 3\nvae = "x"\n'
     app.file_uploader[0].upload("their.toml", text).run()
     titles = [one.value for one in app.subheader]
     assert [title.partition(":")[0] for title in titles] == [
@@ -406,6 +406,7 @@ def test_a_report_of_three_columns_stands_before_anything_is_changed(ws: Workspa
     ]
     assert "network_dim: 12" in told(app)
     assert "what_is_this" in told(app)
+    assert f"vae: x. {guide_files.STAYS}" in told(app)
     assert not projects.names(ws)
     app.button(key="guide_import_apply").click().run()
     assert kept(ws).value("network_dim") == 12

@@ -11,7 +11,16 @@ from typing import IO, Any, Final
 
 from lora_core.settings import known
 from lora_core.settings.imports._parse import refused, table_of
-from lora_core.settings.imports._report import FORMATS, Imported, Line, brief, combined, is_secret, plain
+from lora_core.settings.imports._report import (
+    FORMATS,
+    NOT_IN_FILE,
+    Imported,
+    Line,
+    brief,
+    combined,
+    is_secret,
+    plain,
+)
 from lora_core.settings.imports.easy_scripts import read_backend, read_easy
 from lora_core.settings.imports.kohya_gui import read_kohya_gui
 from lora_core.settings.imports.metadata import read_metadata
@@ -23,6 +32,7 @@ _HOLLOW: Final = frozenset({"network_arguments", "additional_network_arguments"}
 
 __all__ = [
     "FORMATS",
+    "NOT_IN_FILE",
     "Imported",
     "Line",
     "brief",
