@@ -89,16 +89,61 @@ def pick(page: Page, label: str, text: str) -> None:
     page.keyboard.press("Enter")
 
 
+WATCH = """
+    for (const [event, name] of [["pointerdown", "presses"], ["keydown", "keys"]])
+        addEventListener(event, seen => {
+            if (seen.isTrusted) sessionStorage.setItem(name, 1 + Number(sessionStorage.getItem(name)));
+        }, true);
+"""
+
+
+def watched(page: Page) -> Page:
+    """The page, loaded anew: from now on it counts what mouse and keyboard do, over all its addresses."""
+    page.add_init_script(WATCH)
+    page.reload()
+    drawn(page)
+    return page
+
+
+def counted(page: Page) -> dict[str, int]:
+    found = "name => Number(sessionStorage.getItem(name))"
+    return {name: page.evaluate(found, name) for name in ("presses", "keys")}
+
+
 def at_step(page: Page, number: int) -> None:
     expect(page.get_by_text(f"Step {number} of 4")).to_be_visible()
     drawn(page)
 
 
 @pytest.mark.timeout(600)
+def test_a_newcomer_starts_the_demo_with_six_clicks_at_most_and_types_nothing(
+    start_app: Callable[[], AppServer], visit: Visit
+) -> None:
+    server = start_app()
+    page = watched(visit(server))
+    assert page.url.removeprefix(server.url) == "/"
+    while "run=" not in page.url:  # the main button of each screen, whatever it is called
+        assert counted(page)["presses"] < 6
+        before = page.url
+        page.locator('[data-testid^="stBaseButton-primary"]').click()
+        expect(page).not_to_have_url(before)
+        drawn(page)
+    expect(page.get_by_text("Training “demo” is running.").first).to_be_visible(timeout=300_000)
+    hands, ws = counted(page), Workspace(server.workspace)
+    assert 1 <= hands["presses"] <= 6
+    assert hands["keys"] == 0
+    (job,) = jobs.jobs(ws, kind="train")
+    assert jobs.status(ws, job.id).state == "running"
+    assert projects.changed_from_preset(projects.load(ws, "Demo")) == []
+    jobs.stop(ws, job.id, force=True)
+    assert jobs.wait(ws, job.id, 120).ended
+
+
+@pytest.mark.timeout(600)
 def test_one_gets_through_the_steps_to_a_started_training_by_keyboard_alone(
     server: AppServer, visit: Visit
 ) -> None:
-    page = visit(server, "/Training")
+    page = watched(visit(server, "/Training"))
     at_step(page, 1)
     to(page, page.get_by_role("radio", name=re.compile("Character")))
     page.keyboard.press("ArrowDown")
@@ -131,6 +176,9 @@ def test_one_gets_through_the_steps_to_a_started_training_by_keyboard_alone(
     assert job.name == "Blip"
     assert len(runs.prompts_of(job)) == 4  # the way back and forth lost nothing
     expect(page.get_by_role("button", name=run_actions.STOP)).to_be_visible()
+    hands = counted(page)
+    assert hands["presses"] == 0
+    assert hands["keys"] > 10
     jobs.stop(Workspace(server.workspace), job.id, force=True)  # or it trains beside the tests that follow
     assert jobs.wait(Workspace(server.workspace), job.id, 120).ended
 
