@@ -122,10 +122,7 @@ def uploads(workspace: Workspace) -> Path:
 
 
 def new_upload(workspace: Workspace, name: str = "pictures.zip") -> Path:
-    """A path for an uploaded zip that is called `name`. Uploads that nobody imported for a week are removed.
-
-    Each lies in a folder of its own, so that messages call it as the person does who sent it.
-    """
+    """A path for an uploaded zip, under its own name. Uploads that nobody imported for a week are removed."""
     folder = uploads(workspace)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
