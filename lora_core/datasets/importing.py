@@ -124,12 +124,11 @@ def uploads(workspace: Workspace) -> Path:
 def new_upload(workspace: Workspace, name: str = "pictures.zip") -> Path:
     """A path for an uploaded zip, under its own name. Uploads that nobody imported for a week are removed."""
     folder = uploads(workspace)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
+    for old in folder.glob("*"):
         if time.time() - old.stat().st_mtime > UPLOADS_KEPT_S:
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     place = folder / uuid4().hex
-    place.mkdir()
+    place.mkdir(parents=True)
     return place / f"{safe_name(Path(name).stem)}.zip"
 
 
