@@ -60,7 +60,10 @@ def find_job(ws: Workspace, wanted: str) -> Job:
 @app.command("import")
 def import_recipe(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="A settings file of any tool, or a LoRA file.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="A settings file of any tool, a LoRA file, or the zip of a run."
+        ),
     ],
     save: Annotated[
         Path | None,
@@ -85,12 +88,15 @@ def import_recipe(
 
 
 def _read(file: Path) -> "Imported":
-    from lora_core.settings.imports import read_metadata, read_recipe
+    from lora_core.settings.imports import read_metadata, read_recipe, read_run
 
     if file.suffix.lower() == ".safetensors":
         from lora_core import loras
 
         return read_metadata(file.name, loras.read_header(file).metadata)
+    if file.suffix.lower() == ".zip" and file.is_file():
+        with file.open("rb") as opened:
+            return read_run(file.name, opened)
     return read_recipe(file.name, settings.read_bytes(file))
 
 

@@ -34,7 +34,7 @@ def watch(ws: Workspace, known: Sequence[Job], current: Job) -> None:
     parts = layout.step_page(
         layout.TRAINING,
         does="This page shows how a training goes. The training goes on when you close the tab.",
-        needs=["Nothing. You can stop it at any time and keep the result."],
+        needs=["Nothing. You can stop a training at any time and keep its result."],
     )
     # Asked once, so that all parts of the page are about the same moment.
     status = jobs.status(ws, current.id)

@@ -25,6 +25,8 @@ ENOUGH_FOR_A_MEAN: Final = 2
 TABLE_ROWS: Final = 12
 """Rows of the table under a chart: what a person reads, not what a program needs."""
 
+ALMOST_ZERO: Final = 5e-8
+"""Below it, a rate is told in words."""
 FONT: Final = '"Source Sans", "Source Sans 3", sans-serif'
 """As the page around it; plotly takes another one by itself."""
 HEIGHT_PX: Final = 340
@@ -180,8 +182,11 @@ def trend(name: str, values: Sequence[float], *, steps: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number with three digits that count; small rates in the form that people type, such as `2e-05`."""
-    return f"{value:.3g}"
+    """A number with three digits that count; small rates in the form that people type, such as `2e-05`.
+
+    A rate that has faded away is told in words: no recipe begins with one so small.
+    """
+    return "almost 0" if 0 < abs(value) < ALMOST_ZERO else f"{value:.3g}"
 
 
 def numbers(lines: Sequence[Line], *, rows: int = TABLE_ROWS) -> list[dict[str, Any]]:

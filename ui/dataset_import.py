@@ -11,7 +11,7 @@ from typing import Final
 import streamlit as st
 
 from lora_core import jobs
-from lora_core.datasets.importing import ImportReport, new_upload, read_report
+from lora_core.datasets.importing import ImportReport, drop_upload, new_upload, read_report
 from lora_core.datasets.library import dataset_folder
 from lora_core.errors import ImportRefusedError, LoraError
 from lora_core.workspace import Workspace, disk_errors
@@ -69,7 +69,9 @@ def _uploader(ws: Workspace) -> None:
     if ready is not None and ready[1].is_file():
         size = state.how_big(ready[1].stat().st_size)
         st.write(feedback.spoken(f"The zip {ready[0]} is uploaded ({size})."))
-        st.button("Take the uploaded zip away", key="dataset_drop", icon=icons.REMOVE, on_click=_drop)
+        st.button(
+            "Take the uploaded zip away", key="dataset_drop", icon=icons.REMOVE, on_click=_drop, args=(ws,)
+        )
         return
     turn = st.session_state.get(_UPLOADS, 0)
     with st.expander("The pictures are on another computer: upload a zip"):
@@ -77,7 +79,7 @@ def _uploader(ws: Workspace) -> None:
         st.caption("A larger zip: copy it to that computer, and write its full name above.")
     if sent is not None:
         with feedback.user_errors():
-            target = new_upload(ws)
+            target = new_upload(ws, sent.name)
             with disk_errors("The zip was not kept."), target.open("wb") as file:
                 shutil.copyfileobj(sent, file)
             st.session_state[_UPLOAD] = (sent.name, target)
@@ -86,9 +88,9 @@ def _uploader(ws: Workspace) -> None:
             st.rerun()
 
 
-def _drop() -> None:
+def _drop(ws: Workspace) -> None:
     _, path = st.session_state.pop(_UPLOAD)
-    path.unlink(missing_ok=True)
+    drop_upload(ws, path)
 
 
 def _start(ws: Workspace) -> None:

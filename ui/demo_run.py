@@ -4,12 +4,18 @@ Covered: making the demo's dataset and project, starting its run once. Not cover
 (`lora_core.demo`).
 """
 
+from dataclasses import replace
+from typing import Final
+
 from lora_core import demo, runs
 from lora_core.volumes import locked
 from lora_core.workspace import Workspace
-from ui import now, project
+from ui import guide_recipe, now, project
+from ui.project import Project
 
-NAME = "Demo"
+NAME: Final = "Demo"
+GOAL: Final = "concept"
+"""Its pictures show one thing in many colours and on many backgrounds."""
 
 
 def start(ws: Workspace) -> str:
@@ -24,5 +30,12 @@ def start(ws: Workspace) -> str:
         if live and live[0].project == NAME:
             return live[0].id
         run = demo.create_demo(ws)
-        project.save(ws, project.of_run(NAME, run))
+        project.save(ws, _with_recipe(ws, project.of_run(NAME, run)))
         return runs.start_run(ws, run, project=NAME).id
+
+
+def _with_recipe(ws: Workspace, made: Project) -> Project:
+    """The same project with its goal and its recipe named, so that the review tells what it rests on."""
+    aimed = replace(made, goal=GOAL)
+    recipe = guide_recipe.recipe_for(ws, aimed)
+    return replace(aimed, preset=recipe.id, preset_values=recipe.values) if recipe else aimed

@@ -45,7 +45,9 @@ def draw(ws: Workspace, opened: Project, looked: Looked) -> None:
     st.markdown("\n".join(lines))
     if short := {line.kind for line in looked.estimate.too_much} & planning.FITTED:
         _fit(ws, opened, looked, "space on the disk" if short == {"disk"} else "memory")
-    if looked.ready and live(ws) is None:
+    if looked.ready and live(ws) is not None:
+        st.caption("Two steps are tried now. How far they are stands under “What happened”.")
+    elif looked.ready:
         st.button("Try two steps", key="guide_smoke", icon=icons.TRY, on_click=_try, args=(ws, opened.name))
         st.caption(
             "It does two real steps with your settings and keeps no LoRA. Then time and memory are known."

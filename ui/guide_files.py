@@ -5,24 +5,26 @@ reading other tools' files (`lora_core.settings.imports`), writing (`lora_core.r
 (`ui/guide_presets.py`).
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import IO, Final
 
 import streamlit as st
 
-from lora_core import projects, runs
+from lora_core import loras, projects, runs, settings
 from lora_core.errors import LoraError, SettingsError
 from lora_core.settings import BUILT_IN, SD_SCRIPTS, SIZE_LIMIT, imports
-from lora_core.settings.imports import Imported, Line
+from lora_core.settings.imports import NOT_IN_FILE, Imported, Line
 from lora_core.workspace import Workspace, safe_name
 from ui import feedback, guide_presets, guide_recipe, guide_zip, icons, layout, project, recipe_text
 from ui.guide_recipe import Recipe
 from ui.project import NAME, Project
 
-_HEADER_LIMIT: Final = 64 * 1024 * 1024
 _LARGEST_MB: Final = 4096
 """A LoRA may be sent whole; its header is all that is read."""
+STAYS: Final = "This stays as it is here."
 BOX: Final = "guide_files"
 WHAT: Final = "guide_files_what"
 _WRONG: Final = "guide_import_wrong"
@@ -45,12 +47,13 @@ def draw(ws: Workspace, opened: Project) -> None:
 def _import(ws: Workspace, opened: Project) -> None:
     st.write(
         "A recipe says how to train. It can be a settings file of this app, of sd-scripts, kohya_ss, "
-        "OneTrainer and others, or a LoRA: it holds notes on how it was trained."
+        "OneTrainer and others. It can be the zip of a whole run. Or it can be a LoRA: it holds notes on "
+        "how it was trained."
     )
     turn = st.session_state.get(_TURN, 0)
     sent = st.file_uploader(
         "Files with a recipe",
-        type=["toml", "json", "safetensors"],
+        type=["toml", "json", "safetensors", "zip"],
         accept_multiple_files=True,
         key=f"guide_recipe_{turn}",
         max_upload_size=_LARGEST_MB,
@@ -60,35 +63,42 @@ def _import(ws: Workspace, opened: Project) -> None:
     if error := st.session_state.pop(_WRONG, None):
         feedback.show(error)
     with feedback.user_errors():
-        found = read([(one.name, _bytes(one)) for one in sent])
+        found = read([(one.name, one) for one in sent])
         _report(found)
         st.button(
             "Put this recipe into the form", key="guide_import_apply", icon=icons.SAVE,
             on_click=_apply, args=(ws, opened.name, found),
         )  # fmt: skip
-        st.caption("You can undo it afterwards. Base model, dataset, name and trigger word stay as they are.")
+        st.caption(
+            "You can undo it afterwards. Base model, dataset, names and sample prompts stay as they are."
+        )
 
 
-def _bytes(sent: "st.runtime.uploaded_file_manager.UploadedFile") -> bytes:
-    """All of a settings file; of a LoRA its header alone."""
-    if not sent.name.casefold().endswith(".safetensors"):
-        return sent.read(SIZE_LIMIT + 1)
-    size = int.from_bytes(sent.read(8), "little")
-    return size.to_bytes(8, "little") + sent.read(min(size, _HEADER_LIMIT))
-
-
-def read(files: Sequence[tuple[str, bytes]]) -> Imported:
-    """The recipe in these files; the later ones decide.
+def read(files: Sequence[tuple[str, IO[bytes]]]) -> Imported:
+    """The recipe in these files, each with its name; the later ones decide.
 
     Raises:
         SettingsError: one of them is no recipe that this app knows.
+        LoraFileError: one is a damaged LoRA.
         FileTooNewError: one is a preset of a newer version of the app.
     """
-    found = [imports.read_recipe(name, data) for name, data in files]
+    found = [_one(name, file) for name, file in files]
     whole = found[0]
     for more in found[1:]:
         whole = imports.combined(whole, more)
     return whole
+
+
+def _one(name: str, file: IO[bytes]) -> Imported:
+    """What one file holds: of a zip its settings files are read, of a LoRA the notes in its header."""
+    kind = Path(name).suffix.casefold()
+    if kind == ".zip":
+        return imports.read_run(name, file)
+    if kind == ".safetensors":
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return imports.read_metadata(name, loras.header_in(Path(name), file, size).metadata)
+    return imports.read_recipe(name, file.read(SIZE_LIMIT + 1))
 
 
 def _report(found: Imported) -> None:
@@ -97,21 +107,32 @@ def _report(found: Imported) -> None:
     for note in found.notes:
         st.write(feedback.spoken(note))
     columns = st.columns(3)
-    left = (*found.ignored, *found.not_understood)
-    told = (
-        (columns[0], f"Taken as it is: {len(found.taken)}", found.taken),
-        (columns[1], f"Taken with a change: {len(found.translated)}", found.translated),
-        (columns[2], f"Not taken: {len(left)}", left),
-    )
-    for column, title, lines in told:
+    told = zip(columns, _groups(found), strict=True)
+    for column, (title, lines) in told:
         with column:
-            layout.subheader(title)
-            st.markdown("\n".join(f"- {_line(line)}" for line in lines) or "Nothing.")
+            layout.subheader(f"{title}: {len(lines)}")
+            st.markdown("\n".join(f"- {feedback.spoken(line)}" for line in lines) or "Nothing.")
 
 
-def _line(line: Line) -> str:
+def _groups(found: Imported) -> Sequence[tuple[str, Sequence[str]]]:
+    """What the three columns say. What belongs to base model, pictures and names is not put in."""
+    stays = [line for line in (*found.taken, *found.translated) if _of_target(line)]
+    same = [f"{line.name}: {line.value}." for line in found.taken if not _of_target(line)]
+    other = [_change(line) for line in found.translated if not _of_target(line)]
+    left = [_change(line) for line in (*found.ignored, *found.not_understood)]
+    left += [f"{line.name}: {line.value}. {STAYS}" for line in stays]
+    return (("Taken as it is", same), ("Taken with a change", other), ("Not taken", left))
+
+
+def _of_target(line: Line) -> bool:
+    return bool(line.key) and settings.setting(line.key).part == "target"
+
+
+def _change(line: Line) -> str:
+    if line.value == NOT_IN_FILE:
+        return f"{line.name}: {line.becomes}. {line.reason}"
     changed = f" becomes {line.becomes}" if line.becomes and line.becomes != line.value else ""
-    return feedback.spoken(f"{line.name}: {line.value}{changed}. {line.reason}".strip())
+    return f"{line.name}: {line.value}{changed}. {line.reason}".strip()
 
 
 def _apply(ws: Workspace, name: str, found: Imported) -> None:

@@ -6,6 +6,7 @@ Covered: choosing the step from what is on disk. Not covered: drawing it (see `u
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from lora_core import runs
 from lora_core.workspace import Workspace
 from ui import guide_steps, icons, layout, now, project
 
@@ -65,6 +66,10 @@ def _steps(ws: Workspace) -> tuple[Step, tuple[Step, ...]]:
             return Step(
                 says="Two steps are tried.", label="Look at the two steps", step=guide_steps.REVIEW.id
             ), ()
+        if job.kind == runs.EXPORT:
+            return Step(
+                says="A zip of a run is being written.", label="Look at the zip", step=guide_steps.REVIEW.id
+            ), ()
         return Step(
             says="Wait for it, or go on in the meantime.", label="Look at the import", page=layout.DATASET
         ), ()
@@ -106,5 +111,17 @@ def _after_training(run: str, ended: str) -> tuple[Step, tuple[Step, ...]]:
             page=layout.UTILITIES,
         )
         return look, (Step(says="See how it was trained.", label="Look at the training", run=run), OWN)
-    again = Step(says="The last training did not come to its end.", label="See what happened", run=run)
-    return again, (OWN, DEMO)
+    says, label = _NOT_AT_ITS_END.get(
+        ended, ("The last training did not come to its end.", "See what happened")
+    )
+    return Step(says=says, label=label, run=run), (OWN, DEMO)
+
+
+_NOT_AT_ITS_END: Final = {
+    "paused": (
+        "The last training is paused. You can go on with it at any time.",
+        "Go to the paused training",
+    ),
+    "stopped": ("The last training was stopped, as asked. It can go on.", "Look at the training"),
+}
+"""What a training that a person ended is called: nothing went wrong with it."""

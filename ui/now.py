@@ -159,7 +159,9 @@ def sentence(job: jobs.Job, status: jobs.Status) -> str:
     if held(status):
         return f"{name_of(job)} is held. It starts when you release it."
     at = f" {state.when(status.end.at)}" if status.end and status.end.at else ""
-    return f"{name_of(job)} {STATE_WORDS[status.state]}{at}."
+    # Of a time that is past: `is paused`, but `was paused at 14:05`.
+    words = STATE_WORDS[status.state]
+    return f"{name_of(job)} {words.replace('is ', 'was ', 1) if at else words}{at}."
 
 
 def done_of(job: jobs.Job, status: jobs.Status) -> tuple[int, int | None]:

@@ -108,8 +108,7 @@ def run_import(workspace: Workspace, params: dict[str, Any], reporter: Reporter)
     try:
         report = import_dataset(workspace, source, params["name"], reporter)
     finally:
-        if source.parent == uploads(workspace):
-            source.unlink(missing_ok=True)
+        drop_upload(workspace, source)
     for refused in report.refused[:20]:
         reporter.note(f"{refused.file}: {refused.why}")
     folder = workspace.datasets / report.name
@@ -122,14 +121,21 @@ def uploads(workspace: Workspace) -> Path:
     return workspace.datasets / ".uploads"
 
 
-def new_upload(workspace: Workspace) -> Path:
-    """A path for an uploaded zip. Uploads that nobody imported for a week are removed."""
+def new_upload(workspace: Workspace, name: str = "pictures.zip") -> Path:
+    """A path for an uploaded zip, under its own name. Uploads that nobody imported for a week are removed."""
     folder = uploads(workspace)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
+    for old in folder.glob("*"):
         if time.time() - old.stat().st_mtime > UPLOADS_KEPT_S:
-            old.unlink(missing_ok=True)
-    return folder / f"{uuid4().hex}.zip"
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    place = folder / uuid4().hex
+    place.mkdir(parents=True)
+    return place / f"{safe_name(Path(name).stem)}.zip"
+
+
+def drop_upload(workspace: Workspace, path: Path) -> None:
+    """Remove an uploaded zip; a file of the user's own is left alone."""
+    if path.parent.parent == uploads(workspace):
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def import_dataset(

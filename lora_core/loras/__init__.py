@@ -4,7 +4,7 @@ Import from here. Not covered yet: resizing, merging, converting, editing notes.
 """
 
 from lora_core.loras.finished import FinishedLora, list_finished
-from lora_core.loras.header import Header, Tensor, read_header
+from lora_core.loras.header import Header, Tensor, header_in, read_header
 from lora_core.loras.info import DROPS_DORA, LoraInfo, inspect, tag_counts
 from lora_core.loras.sound import check_sound
 
@@ -15,6 +15,7 @@ __all__ = [
     "LoraInfo",
     "Tensor",
     "check_sound",
+    "header_in",
     "inspect",
     "list_finished",
     "read_header",

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from lora_core.errors import LoraFileError
 
@@ -64,18 +64,25 @@ def read_header(path: Path) -> Header:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             raise _broken(path, "It is not a file.")
         with path.open("rb") as file:
-            size = path.stat().st_size
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 + 2:
-                raise _broken(path, "It is shorter than the smallest LoRA file.")
-            if length > HEADER_LIMIT:
-                raise _broken(path, "It does not start like a safetensors file.")
-            if 8 + length > size:
-                raise _broken(path, "It is cut off inside its header.")
-            text = file.read(length)
+            return header_in(path, file, path.stat().st_size)
     except OSError as error:
         raise _broken(path, f"The system answered: {error.strerror}.") from error
-    return _parsed(path, text, size)
+
+
+def header_in(path: Path, file: IO[bytes], size: int) -> Header:
+    """The header of an open file of `size` bytes that is called `path`: it may have come from a browser.
+
+    Raises:
+        LoraFileError: the file is cut off, or its header does not fit its content.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 + 2:
+        raise _broken(path, "It is shorter than the smallest LoRA file.")
+    if length > HEADER_LIMIT:
+        raise _broken(path, "It does not start like a safetensors file.")
+    if 8 + length > size:
+        raise _broken(path, "It is cut off inside its header.")
+    return _parsed(path, file.read(length), size)
 
 
 def _parsed(path: Path, text: bytes, size: int) -> Header:

@@ -66,6 +66,11 @@ def read_text(path: Path) -> str:
         raise _refused(path.name, "It is not UTF-8 text.", "Save it as UTF-8.") from error
 
 
+def _told(error: tomllib.TOMLDecodeError) -> str:
+    """What the reader found, without words that blame."""
+    return re.sub(r"\b(?:invalid|illegal) ", "unknown ", str(error), flags=re.IGNORECASE)
+
+
 def parse(text: str, name: str) -> dict[str, Any]:
     """The table in `text`; `name` is the file's name for messages.
 
@@ -107,7 +112,7 @@ def strictly(text: str, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
+        where = _told(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deeply"
         raise _refused(name, f"It is not complete TOML: {where}.", how_to_mend(where)) from error
 
 

@@ -110,7 +110,7 @@ def test_an_uploaded_zip_is_on_disk_at_once_and_can_be_taken_away(ws: Workspace,
         archive.writestr("a.txt", "cat")
     app = open_page(layout.DATASET)
     app.file_uploader[0].upload("pets.zip", content.getvalue(), "application/zip").run()
-    (kept,) = uploads(ws).iterdir()
+    (kept,) = uploads(ws).glob("*/pets.zip")
     assert kept.read_bytes() == content.getvalue()
     assert "pets.zip is uploaded" in texts(app).replace("\\", "").replace("\u200b", "")
     app.button(key="dataset_drop").click().run()
@@ -123,7 +123,8 @@ def test_an_upload_is_imported_under_its_own_name(ws: Workspace, open_page: Open
     app.button(key="dataset_import").click().run()
     (job,) = jobs.jobs(ws)
     assert job.name == "pets"
-    assert ws.absolute(job.params["source"]).parent == uploads(ws)
+    source = ws.absolute(job.params["source"])
+    assert (source.name, source.parent.parent) == ("pets.zip", uploads(ws))
 
 
 def test_an_imported_dataset_shows_its_pictures_and_one_main_button(

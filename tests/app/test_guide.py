@@ -1,5 +1,6 @@
 """The four steps to a training: each screen empty and filled, what comes with a choice, the start."""
 
+import io
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -373,7 +374,7 @@ def test_a_recipe_goes_out_and_comes_in_the_same(ws: Workspace) -> None:
     first = projects.with_values(ready(ws), {"network_dim": 7, "learning_rate": 0.00031, "seed": 99})
     run = project.run_of(first)
     text = runs.export_recipe(runs.recipe_of(run), title="x", other=run.other)
-    found = guide_files.read([("x.recipe.toml", text.encode())])
+    found = guide_files.read([("x.recipe.toml", io.BytesIO(text.encode()))])
     assert not found.not_understood
     guide_files._apply(ws, "other", found)
     again = projects.load(ws, "other")
@@ -405,7 +406,7 @@ def test_a_report_of_three_columns_stands_before_anything_is_changed(ws: Workspa
     app = step(guide_steps.REVIEW)
     app.session_state["guide_files"] = True
     app.run()
-    text = b"network_dim = 12\nlearning_rate = 1e-4\nxformers = true\nwhat_is_this = 3\n"
+    text = b'network_dim = 12\nlearning_rate = 1e-4\nxformers = true\nwhat_is_this = 3\nvae = "x"\n'
     app.file_uploader[0].upload("their.toml", text).run()
     titles = [one.value for one in app.subheader]
     assert [title.partition(":")[0] for title in titles] == [
@@ -415,6 +416,7 @@ def test_a_report_of_three_columns_stands_before_anything_is_changed(ws: Workspa
     ]
     assert "network_dim: 12" in told(app)
     assert "what_is_this" in told(app)
+    assert f"vae: x. {guide_files.STAYS}" in told(app)
     assert not projects.names(ws)
     app.button(key="guide_import_apply").click().run()
     assert kept(ws).value("network_dim") == 12
@@ -429,6 +431,32 @@ def test_rubbish_is_answered_and_changes_nothing(ws: Workspace, step: Step, data
     assert not app.exception
     assert app.error
     assert not projects.names(ws)
+
+
+@pytest.mark.parametrize("data", [b"", b"no zip", HEADER_OF_A_LORA])
+@pytest.mark.parametrize("name", ["x.zip", "x.safetensors"])
+def test_a_zip_or_lora_that_is_damaged_is_answered_too(
+    ws: Workspace, step: Step, name: str, data: bytes
+) -> None:
+    app = step(guide_steps.REVIEW)
+    app.session_state["guide_files"] = True
+    app.run()
+    app.file_uploader[0].upload(name, data).run()
+    assert not app.exception
+    assert app.error
+    assert not projects.names(ws)
+
+
+def test_the_notes_in_a_lora_file_become_the_recipe(ws: Workspace, step: Step) -> None:
+    path = made.lora(ws, "theirs", rank=6)
+    app = step(guide_steps.REVIEW)
+    app.session_state["guide_files"] = True
+    app.run()
+    app.file_uploader[0].upload(path.name, path.read_bytes()).run()
+    assert not app.error
+    assert "theirs.safetensors holds the notes inside a LoRA file." in told(app)
+    app.button(key="guide_import_apply").click().run()
+    assert (kept(ws).value("network_dim"), kept(ws).value("network_alpha")) == (6, 6.0)
 
 
 def test_presets_are_kept_used_renamed_taken_away_and_brought_back(ws: Workspace, step: Step) -> None:

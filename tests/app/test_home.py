@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import made_runs as made
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lora_core import jobs
+from lora_core import jobs, projects, runs, settings
 from lora_core.workspace import Workspace
-from ui import demo_run
+from ui import demo_run, project
 
 Open = Callable[..., AppTest]
 
@@ -33,6 +34,37 @@ def test_after_a_failure_the_next_step_is_to_see_what_happened(ws: Workspace, op
     app = open_page()
     assert main_buttons(app) == ["See what happened"]
     assert "Training “my cat” ended with a problem" in texts(app)
+
+
+def test_a_training_that_a_person_paused_or_stopped_is_not_called_a_failure(
+    ws: Workspace, open_page: Open
+) -> None:
+    made.run(ws, "my cat", "paused", steps=12)
+    app = open_page()
+    assert main_buttons(app) == ["Go to the paused training"]
+    assert "Training “my cat” was paused" in texts(app)
+    made.run(ws, "my dog", "stopped", steps=12)
+    app = open_page()
+    assert main_buttons(app) == ["Look at the training"]
+    assert "stopped, as asked" in texts(app)
+
+
+def test_while_a_zip_is_written_the_next_step_leads_to_it(ws: Workspace, open_page: Open) -> None:
+    with made.no_runner(ws):
+        jobs.create(ws, "export", "my cat", start=False)
+        assert main_buttons(open_page()) == ["Look at the zip"]
+
+
+def test_the_project_of_the_demo_has_its_goal_and_its_recipe(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Mock()
+    monkeypatch.setattr(runs, "start_run", start)
+    demo_run.start(ws)
+    opened = projects.load(ws, demo_run.NAME)
+    assert (opened.goal, opened.preset) == ("concept", "demo")
+    assert projects.changed_from_preset(opened) == []
+    assert settings.run_files(project.run_of(opened)) == settings.run_files(start.call_args.args[1])
 
 
 def test_after_a_training_the_next_step_is_to_look_at_its_lora(ws: Workspace, open_page: Open) -> None:

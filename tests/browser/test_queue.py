@@ -87,7 +87,7 @@ def test_three_trainings_are_arranged_paused_and_gone_on_with_through_a_killed_s
         expect(rows(page).first).to_contain_text("1. Training “two”", timeout=LOADING_MS)
         press(page, run_actions.PAUSE)
         expect(page.get_by_text("The training was asked to pause.").first).to_be_visible(timeout=LOADING_MS)
-    expect(page.get_by_text("Training “one” is paused").first).to_be_visible(timeout=LOADING_MS)
+    expect(page.get_by_text("Training “one” was paused").first).to_be_visible(timeout=LOADING_MS)
     at = steps_on_disk(first)[-1]
     assert 0 < at < STEPS
 

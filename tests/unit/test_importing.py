@@ -20,7 +20,7 @@ from PIL import Image
 
 from lora_core.datasets import importing, sources
 from lora_core.datasets.images import scan
-from lora_core.datasets.importing import import_dataset, new_upload, read_report, run_import
+from lora_core.datasets.importing import import_dataset, new_upload, read_report, run_import, uploads
 from lora_core.errors import DiskFullError, ImportRefusedError, LoraError
 from lora_core.reporting import Ended, NullReporter, Progress, Request
 from lora_core.workspace import Workspace
@@ -221,7 +221,15 @@ def test_a_job_imports_and_removes_the_upload(workspace: Workspace, make_zip: Ma
     make_zip({"a.png": GOOD}).rename(upload)
     params = {"source": str(upload), "name": "pets"}
     assert run_import(workspace, params, NullReporter()) == workspace.datasets / "pets"
-    assert not upload.exists()
+    assert list(uploads(workspace).iterdir()) == []
+
+
+def test_an_upload_that_is_refused_is_called_as_its_owner_calls_it(workspace: Workspace) -> None:
+    upload = new_upload(workspace, "My pets.ZIP")
+    upload.write_bytes(b"PK")
+    with pytest.raises(ImportRefusedError, match=r"The zip My pets\.zip was not imported"):
+        run_import(workspace, {"source": str(upload), "name": "pets"}, NullReporter())
+    assert list(uploads(workspace).iterdir()) == []
 
 
 def test_a_job_leaves_a_source_of_the_users_alone(workspace: Workspace, make_zip: MakeZip) -> None:
@@ -577,7 +585,7 @@ def test_uploads_that_nobody_imported_are_removed_after_a_week(workspace: Worksp
     old, new = new_upload(workspace), new_upload(workspace)
     for path in (old, new):
         path.write_bytes(struct.pack("x"))
-    os.utime(old, (1, 1))
+    os.utime(old.parent, (1, 1))
     new_upload(workspace)
     assert (old.exists(), new.exists()) == (False, True)
 

@@ -2,26 +2,37 @@
 
 Covered: settings and datasets of sd-scripts, kohya_ss GUI, LoRA_Easy_Training_Scripts and its
 backend, the Colab notebooks of hollowstrawberry and Jelosus2, OneTrainer, the `ss_*` notes inside a
-LoRA, and presets of this app. Not covered: reading a file from disk, and starting from it. Import
-from here, not from the modules inside.
+LoRA, presets of this app, and the zip of a whole run. Not covered: reading a file from disk, and
+starting from it. Import from here, not from the modules inside.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from lora_core.settings import known
 from lora_core.settings.imports._parse import refused, table_of
-from lora_core.settings.imports._report import FORMATS, Imported, Line, brief, combined, is_secret, plain
+from lora_core.settings.imports._report import (
+    FORMATS,
+    NOT_IN_FILE,
+    Imported,
+    Line,
+    brief,
+    combined,
+    is_secret,
+    plain,
+)
 from lora_core.settings.imports.easy_scripts import read_backend, read_easy
 from lora_core.settings.imports.kohya_gui import read_kohya_gui
 from lora_core.settings.imports.metadata import read_metadata
 from lora_core.settings.imports.one_trainer import read_one_trainer
+from lora_core.settings.imports.run_zip import read_zip
 from lora_core.settings.imports.sd_scripts import read_config, read_own_preset
 
 _HOLLOW: Final = frozenset({"network_arguments", "additional_network_arguments"})
 
 __all__ = [
     "FORMATS",
+    "NOT_IN_FILE",
     "Imported",
     "Line",
     "brief",
@@ -30,6 +41,7 @@ __all__ = [
     "plain",
     "read_metadata",
     "read_recipe",
+    "read_run",
     "recognised",
 ]
 
@@ -61,6 +73,15 @@ def read_recipe(name: str, data: bytes) -> Imported:
     if form == "lora":
         return read_metadata(name, table.get("__metadata__", table))
     return read_config(name, table, form)
+
+
+def read_run(name: str, file: IO[bytes]) -> Imported:
+    """The recipe in the zip of a whole run; `name` is the file's name.
+
+    Raises:
+        SettingsError: it is no such zip, or its settings cannot be read.
+    """
+    return read_zip(name, file, read_recipe)
 
 
 def recognised(table: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from lora_core.settings._read import as_text, literal, of_another_shape
 from lora_core.settings._values import Checked, checked, parsed
 from lora_core.settings.imports import _report
 from lora_core.settings.imports._parse import refused
-from lora_core.settings.imports._report import Imported, Line, brief, is_secret
+from lora_core.settings.imports._report import NOT_IN_FILE, Imported, Line, brief, is_secret
 from lora_core.settings.imports._unused import STILL_CHECKED, no_effect
 from lora_core.settings.run import catalogue, setting
 
@@ -104,7 +104,7 @@ class Gathering:
         """Make `value` the setting `key`. With a `reason` it is translated; `was` is what the file says."""
         stands = value if was is None else was
         if name in self.assumed:
-            stands, reason = "not in the file", self.assumed[name]
+            stands, reason = NOT_IN_FILE, self.assumed[name]
         if is_secret(name, stands) or is_secret("", value):
             self.secret(name)
             return False

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+NOT_IN_FILE: Final = "not in the file"
+"""Stands as the value of what a file does not name, and what acts all the same."""
 _SHOWN: Final = 120
 _SECRET_NAME: Final = re.compile(
     r"passw(?:or)?d|secret|credential|api_?key|access_?key|private_?key|authtoken"
