@@ -117,7 +117,7 @@ def test_the_model_spec_is_that_of_sd_scripts(
 
 @pytest.mark.sd_scripts
 def test_the_names_of_the_notes_are_those_in_the_code_of_sd_scripts(rig: Rig) -> None:
-    """Those of `train_network.py` with a dataset file; how old ways of telling folders are noted is left out."""
+    """Those of `train_network.py` with a dataset file; how older ways are noted is left out."""
     run, _, notes = read(rig.folder(network_args=["conv_dim=2"], vae=str(rig.base / "vae"), clip_skip=1))
     tree = ast.parse((Path(os.environ["LORA_SD_SCRIPTS"]) / "train_network.py").read_text("utf-8"))
     names = {
@@ -125,7 +125,14 @@ def test_the_names_of_the_notes_are_those_in_the_code_of_sd_scripts(rig: Rig) ->
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("ss_")
     }
-    older = {"batch_size_per_device", "total_batch_size", "resolution", "color_aug", "flip_aug", "random_crop"}
+    older = {
+        "batch_size_per_device",
+        "total_batch_size",
+        "resolution",
+        "color_aug",
+        "flip_aug",
+        "random_crop",
+    }
     older |= {"shuffle_caption", "enable_bucket", "bucket_no_upscale", "min_bucket_reso", "max_bucket_reso"}
     older |= {"keep_tokens", "reg_dataset_dirs", "bucket_info"}
     assert {name for name in notes if name.startswith("ss_")} == names - {f"ss_{name}" for name in older}
@@ -148,7 +155,9 @@ def literal_keys(tree: ast.Module, name: str) -> set[str]:
 
 @pytest.mark.sd_scripts
 @pytest.mark.parametrize("shape", [{}, {"bucket_no_upscale": True}, {"enable_bucket": False}], ids=str)
-def test_buckets_and_tags_are_counted_as_in_sd_scripts(tmp_path: Path, rig: Rig, shape: dict[str, Any]) -> None:
+def test_buckets_and_tags_are_counted_as_in_sd_scripts(
+    tmp_path: Path, rig: Rig, shape: dict[str, Any]
+) -> None:
     folder = tmp_path / "pictures"
     draw_pictures(folder, [(48, 48), (64, 40), (40, 64), (300, 200), (52, 50), (41, 160)])
     (folder / "01.txt").write_text("Red,  red , Big DOG,, a\n", "utf-8")
@@ -170,7 +179,8 @@ def test_buckets_and_tags_are_counted_as_in_sd_scripts(tmp_path: Path, rig: Rig,
         shuffle_buckets=lambda: None,
         tag_frequency={},
         **dict.fromkeys(("width", "height"), 48),
-        **{"min_bucket_reso": 32, "max_bucket_reso": 64},
+        min_bucket_reso=32,
+        max_bucket_reso=64,
     )
     tables = SimpleNamespace(
         make_bucket_resolutions=piece("make_bucket_resolutions", "library/model_util.py")
@@ -180,7 +190,7 @@ def test_buckets_and_tags_are_counted_as_in_sd_scripts(tmp_path: Path, rig: Rig,
     piece(
         "BaseDataset.make_buckets",
         BucketManager=piece("BucketManager", np=np, model_util=tables, logger=quiet),
-        BucketBatchIndex=namedtuple("BucketBatchIndex", "bucket size batch"),  # noqa: PYI024  as it stands there
+        BucketBatchIndex=namedtuple("BucketBatchIndex", "bucket size batch"),
         logger=quiet,
         tqdm=list,
         np=np,

@@ -89,7 +89,9 @@ def test_the_names_of_older_versions_of_diffusers_are_read(tmp_path: Path, famil
     theirs, ours = tiny(family), tiny(family)
     parts = adapted(theirs, lora_alpha=2)
     path = tmp_path / "old.safetensors"
-    write(path, parts, None, lambda name: name.replace("lora_A", f"{way}.down").replace("lora_B", f"{way}.up"))
+    write(
+        path, parts, None, lambda name: name.replace("lora_A", f"{way}.down").replace("lora_B", f"{way}.up")
+    )
     apply_lora(ours, path)
     assert_same(answers(ours), answers(theirs), **EXACT)
 

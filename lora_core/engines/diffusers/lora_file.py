@@ -70,7 +70,9 @@ def read_lora(path: Path, family: str) -> dict[str, Tensor]:
     for name, tensor in named.items():
         if why := _unusable(name, tensor):
             raise LoraFileError(
-                f"The LoRA file {path.name} was not read.", why=why, fix="Use another copy, or an earlier save."
+                f"The LoRA file {path.name} was not read.",
+                why=why,
+                fix="Use another copy, or an earlier save.",
             )
     return named
 
