@@ -45,6 +45,7 @@ EVERYTHING: dict[str, Any] = {
         "shuffle_caption": True,
         "keep_tokens": 1,
         "caption_dropout_rate": 0.2,
+        "caption_dropout_every_n_epochs": 2,
         "caption_tag_dropout_rate": 0.2,
         "enable_wildcard": True,
         "token_warmup_min": 1,
@@ -81,6 +82,8 @@ def stopped(rig: Rig, train: Trained, name: str, step: int, **config: Any) -> Pa
 def test_a_run_resumed_in_a_new_process_in_the_middle_of_an_epoch_repeats_every_bit(
     rig: Rig, train: Trained
 ) -> None:
+    for caption in rig.pictures().glob("*.txt"):  # with something to choose from, line by line and word by word
+        caption.write_text(f"a {{photo|drawing}} of sks cat, {{red|blue}}, {caption.stem}\nsks, {{a|b}}, c\n")
     whole = rig.folder("whole", **EVERYTHING)
     train(whole)
     (start,) = records(whole, "start")
