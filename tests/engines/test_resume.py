@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from trainer_rig import Ears, Rig, Trained, losses, records
 
 from lora_core.errors import EngineError, LoraFileError
@@ -82,7 +83,9 @@ def stopped(rig: Rig, train: Trained, name: str, step: int, **config: Any) -> Pa
 def test_a_run_resumed_in_a_new_process_in_the_middle_of_an_epoch_repeats_every_bit(
     rig: Rig, train: Trained
 ) -> None:
-    for caption in rig.pictures().glob("*.txt"):  # with something to choose from, line by line and word by word
+    for caption in rig.pictures().glob(
+        "*.txt"
+    ):  # with something to choose from, line by line and word by word
         caption.write_text(f"a {{photo|drawing}} of sks cat, {{red|blue}}, {caption.stem}\nsks, {{a|b}}, c\n")
     whole = rig.folder("whole", **EVERYTHING)
     train(whole)
@@ -208,6 +211,25 @@ def test_an_edited_caption_is_told_as_not_bit_for_bit(rig: Rig, train: Trained) 
     ears = Ears()
     train(rig.root / "parts", ears, resume=state)
     assert any("not bit for bit" in note and "pictures" in note for note in ears.notes)
+
+
+def test_another_base_model_of_the_same_names_and_sizes_is_told_and_one_that_moved_is_not(
+    rig: Rig, train: Trained
+) -> None:
+    state = stopped(rig, train, "parts", 2, max_train_steps=3)
+    moved = rig.root / "elsewhere"
+    shutil.copytree(rig.base, moved)
+    ears = Ears()
+    train(
+        rig.folder("moved", max_train_steps=3, pretrained_model_name_or_path=str(moved)), ears, resume=state
+    )
+    assert not ears.notes
+    weights = moved / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 1.01 * tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    train(
+        rig.folder("other", max_train_steps=3, pretrained_model_name_or_path=str(moved)), ears, resume=state
+    )
+    assert any("not bit for bit" in note and "base model" in note for note in ears.notes)
 
 
 def test_another_machine_is_told_as_not_bit_for_bit(rig: Rig, train: Trained) -> None:

@@ -36,6 +36,8 @@ from lora_core.workspace import disk_errors, read_json, write_atomic, write_json
 
 _LORA: Final = "lora.safetensors"
 _OPTIMIZER: Final = "optimizer.pt"
+_SPOTS: Final = 64
+_SPOT_BYTES: Final = 4096
 _PACKAGES: Final = ("torch", "diffusers", "transformers", "lycoris-lora", "accelerate", "numpy")
 
 
@@ -182,10 +184,21 @@ def origin_of(run: RunConfig, accelerator: Accelerator, pictures: str) -> dict[s
 
 
 def _base_digest(place: Path) -> str:
-    # Names and sizes: reading gigabytes of weights again would only tell more about a base model
-    # that was replaced by another one of the same size.
+    """Stands for a base model wherever it lies: names within its folder, sizes, and samples of the content.
+
+    The folders of two models often have files of the very same names and sizes. Reading all of their
+    gigabytes again would take as long as loading them.
+    """
     files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
-    return _hash(repr([(file.name, file.parent.name, file.stat().st_size) for file in files]).encode())
+    known = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        known.update(repr((file.relative_to(place).as_posix(), size)).encode())
+        with file.open("rb") as content:
+            for number in range(_SPOTS):
+                content.seek(size * number // _SPOTS)
+                known.update(content.read(_SPOT_BYTES))
+    return known.hexdigest()
 
 
 def _processor() -> str:
