@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from trainer_rig import Ears, Rig, Trained, losses, records
 
+from lora_core.engines import manifest
 from lora_core.errors import EngineError, LoraFileError
 from lora_core.reporting import Ended
 
@@ -246,6 +247,28 @@ def test_a_state_of_another_rank_is_refused(rig: Rig, train: Trained) -> None:
     state = stopped(rig, train, "parts", 2)
     with pytest.raises(LoraFileError, match="another network"):
         train(rig.folder("other", network_dim=8), resume=state)
+
+
+@pytest.mark.parametrize("other", ["Lion", "AdamWScheduleFree", "Prodigy"])
+def test_a_state_of_another_optimizer_is_refused_before_anything_is_loaded(
+    rig: Rig, train: Trained, other: str
+) -> None:
+    state, ears = stopped(rig, train, "parts", 2), Ears()
+    with pytest.raises(EngineError, match="another optimizer"):
+        train(rig.folder("other", optimizer_type=other, learning_rate=1.0), ears, resume=state)
+    assert ears.phases == []
+    train(rig.folder("same", optimizer_type="torch.optim.adamw.AdamW"), ears, resume=state)
+
+
+@pytest.mark.parametrize("movers", [{"optimizer": 3}, {"optimizer": {"state": {}, "param_groups": 5}}, [1]])
+def test_a_state_whose_optimizer_is_none_is_refused(rig: Rig, train: Trained, movers: Any) -> None:
+    state = stopped(rig, train, "parts", 2)
+    torch.save(movers, state / "optimizer.pt")
+    record = json.loads((state / "state.json").read_text())
+    record["files"]["optimizer.pt"] = manifest.facts((state / "optimizer.pt").read_bytes())
+    (state / "state.json").write_text(json.dumps(record))
+    with pytest.raises(EngineError):
+        train(rig.root / "parts", resume=state)
 
 
 def test_a_state_beyond_the_end_of_the_run_is_refused(rig: Rig, train: Trained) -> None:

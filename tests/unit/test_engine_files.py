@@ -257,6 +257,34 @@ def test_a_folder_that_is_no_state_is_refused(tmp_path: Path) -> None:
         load_state(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", "two"),
+        ("step", -3),
+        ("step", 2.5),
+        ("step", True),
+        ("epoch", None),
+        ("losses", None),
+        ("losses", ["a"]),
+        ("losses", [math.nan]),
+        ("session_id", "x"),
+        ("started_at", "x"),
+        ("origin", None),
+        ("origin", {"torch": 1}),
+        ("files", None),
+    ],
+)
+def test_a_state_whose_record_has_values_of_another_kind_is_refused(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    path = state_in(tmp_path)
+    record = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**record, name: value}))
+    with pytest.raises(EngineError, match="step00000003"):
+        load_state(path)
+
+
 def test_a_state_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = state_in(tmp_path)
     record = json.loads((path / "state.json").read_text())

@@ -33,6 +33,7 @@ from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
 from lora_core.engines.diffusers.lora_file import DTYPES, write_lora
 from lora_core.engines.diffusers.metadata import Moment, lora_metadata
 from lora_core.engines.diffusers.model import BaseModel, load_base
+from lora_core.engines.diffusers.optimizers import optimizer_class
 from lora_core.engines.diffusers.pictures import Pictures, note_left_out, read_pictures
 from lora_core.engines.diffusers.prompts import prompt_texts, read_prompts
 from lora_core.engines.diffusers.samples import Samples
@@ -56,7 +57,7 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     saves = Saves(folder, run.saving)
     saves.forget_halves()
     resume = resume or run.saving.resume
-    state = states.load_state(resume) if resume else None
+    state = states.load_state(resume, optimizer_class(run)) if resume else None
     reporter.phase("Reading the pictures")
     pictures = read_pictures(run, reporter)
     reporter.phase("Loading the base model")
