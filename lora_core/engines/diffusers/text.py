@@ -223,7 +223,7 @@ def _fingerprint(tensors: dict[str, Tensor]) -> bytes:
     known = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         known.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
-        known.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+        known.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return known.digest()
 
 
