@@ -87,6 +87,30 @@ def test_a_vae_that_is_none_is_refused_by_its_setting(base: Path) -> None:
         assert refused(run_on(base, f"vae = {json.dumps(str(base / name))}")) == {"vae"}
 
 
+@pytest.mark.parametrize("harm", ["cut off", "a pickle", "another family"])
+@pytest.mark.parametrize("alone", [False, True], ids=["a folder", "a file"])
+def test_a_damaged_or_foreign_vae_is_named_before_anything_is_loaded(
+    base: Path, harm: str, alone: bool
+) -> None:
+    place = base.with_name("my vae.safetensors" if alone else "my vae")
+    file = place if alone else place / "diffusion_pytorch_model.safetensors"
+    if not alone:
+        write(place / "config.json", {})
+    shape = (2, 16 if harm == "another family" else 4, 3, 3)
+    save_file({f"{end}.weight": np.zeros(shape, np.float32) for end in VAE_ENDS}, file)
+    assert refused(run_on(base, f"vae = {json.dumps(str(place))}")) == set() or harm == "another family"
+    if harm == "cut off":
+        file.write_bytes(file.read_bytes()[:-20])
+    if harm == "a pickle":
+        file.write_bytes(b"PK" + bytes(200))
+    (problem,) = get("diffusers").check(run_on(base, f"vae = {json.dumps(str(place))}"))
+    assert problem.setting == "vae"
+    assert "my vae" in problem.what
+
+
+VAE_ENDS = ("decoder.conv_in", "encoder.conv_in", "encoder.conv_out")
+
+
 def test_a_single_file_without_vae_and_tokenizer_is_told_of_both(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
