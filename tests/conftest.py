@@ -5,6 +5,7 @@ A test that needs what a machine may lack carries a marker and is skipped there 
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import pytest
 
 # Before any library reads them: nothing is fetched from a hub, and nothing is reported to one.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+# An empty cache of the hub, also in the processes that tests start: what the developer fetched decides
+# nothing. It goes when this process ends.
+_hub_cache = tempfile.TemporaryDirectory(prefix="empty-hub-cache-")
+os.environ["HF_HUB_CACHE"] = _hub_cache.name
 # One thread for the arithmetic of each process: several test processes share the machine's cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A token or a port from the developer's own shell must not decide what a test sees.

@@ -240,6 +240,22 @@ def test_masks_have_the_size_of_latents_and_turn_with_their_picture(
         assert seen == {row, row[::-1]}
 
 
+def test_an_edited_mask_is_never_learned_from_an_old_entry(folder: Path, tmp_path: Path, vae: Any) -> None:
+    (tmp_path / "masks").mkdir()
+    subset = f"conditioning_data_dir = {json.dumps(str(tmp_path / 'masks'))}"
+    seen = []
+    for value in (255, 0, 255):
+        for number in range(3):
+            path = tmp_path / "masks" / f"{number}.png"
+            Image.new("L", (64, 64), value).save(path)
+            os.utime(path, (1e9, 1e9))  # times of files tell nothing
+        latents, pictures = ready(run_on(folder, f"masked_loss = true\n{DISK}", subset), vae)
+        mask = latents.batch(pictures[:1]).mask
+        assert mask is not None
+        seen.append(float(mask.mean()))
+    assert seen == [1.0, 0.0, 1.0]
+
+
 def test_pictures_without_a_mask_are_learned_whole_beside_those_with_one(
     folder: Path, tmp_path: Path, vae: Any
 ) -> None:

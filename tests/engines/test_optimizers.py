@@ -22,7 +22,7 @@ from lora_core.engines.diffusers.optimizers import (
     new_optimizer,
     optimizer_name,
 )
-from lora_core.engines.diffusers.schedules import new_schedule, rex
+from lora_core.engines.diffusers.schedules import new_schedule, rex, try_out
 from lora_core.errors import SettingsError
 from lora_core.settings import (
     DatasetFile,
@@ -177,6 +177,13 @@ def test_what_an_optimizer_does_not_take_is_refused_by_name(
     with pytest.raises(SettingsError) as caught:
         new_optimizer(a_run(extra, **values), groups(weight()))
     assert [problem.setting for problem in caught.value.problems] == [setting]
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "SparseAdam"])
+def test_an_optimizer_that_is_built_and_cannot_step_is_refused_before_anything_is_loaded(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} cannot train a LoRA") as caught:
+        try_out(a_run(optimizer_type=f"torch.optim.{name}"))
+    assert [problem.setting for problem in caught.value.problems] == ["optimizer_type"]
 
 
 def test_a_second_rate_is_refused_where_only_one_counts() -> None:

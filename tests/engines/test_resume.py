@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from trainer_rig import Ears, Rig, Trained, losses, records
 
+from lora_core.engines import manifest
 from lora_core.errors import EngineError, LoraFileError
 from lora_core.reporting import Ended
 
@@ -45,6 +47,7 @@ EVERYTHING: dict[str, Any] = {
         "shuffle_caption": True,
         "keep_tokens": 1,
         "caption_dropout_rate": 0.2,
+        "caption_dropout_every_n_epochs": 2,
         "caption_tag_dropout_rate": 0.2,
         "enable_wildcard": True,
         "token_warmup_min": 1,
@@ -81,6 +84,10 @@ def stopped(rig: Rig, train: Trained, name: str, step: int, **config: Any) -> Pa
 def test_a_run_resumed_in_a_new_process_in_the_middle_of_an_epoch_repeats_every_bit(
     rig: Rig, train: Trained
 ) -> None:
+    for caption in rig.pictures().glob(
+        "*.txt"
+    ):  # with something to choose from, line by line and word by word
+        caption.write_text(f"a {{photo|drawing}} of sks cat, {{red|blue}}, {caption.stem}\nsks, {{a|b}}, c\n")
     whole = rig.folder("whole", **EVERYTHING)
     train(whole)
     (start,) = records(whole, "start")
@@ -207,6 +214,25 @@ def test_an_edited_caption_is_told_as_not_bit_for_bit(rig: Rig, train: Trained) 
     assert any("not bit for bit" in note and "pictures" in note for note in ears.notes)
 
 
+def test_another_base_model_of_the_same_names_and_sizes_is_told_and_one_that_moved_is_not(
+    rig: Rig, train: Trained
+) -> None:
+    state = stopped(rig, train, "parts", 2, max_train_steps=3)
+    moved = rig.root / "elsewhere"
+    shutil.copytree(rig.base, moved)
+    ears = Ears()
+    train(
+        rig.folder("moved", max_train_steps=3, pretrained_model_name_or_path=str(moved)), ears, resume=state
+    )
+    assert not ears.notes
+    weights = moved / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 1.01 * tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    train(
+        rig.folder("other", max_train_steps=3, pretrained_model_name_or_path=str(moved)), ears, resume=state
+    )
+    assert any("not bit for bit" in note and "base model" in note for note in ears.notes)
+
+
 def test_another_machine_is_told_as_not_bit_for_bit(rig: Rig, train: Trained) -> None:
     state = stopped(rig, train, "parts", 2, max_train_steps=3)
     record = json.loads((state / "state.json").read_text())
@@ -221,6 +247,28 @@ def test_a_state_of_another_rank_is_refused(rig: Rig, train: Trained) -> None:
     state = stopped(rig, train, "parts", 2)
     with pytest.raises(LoraFileError, match="another network"):
         train(rig.folder("other", network_dim=8), resume=state)
+
+
+@pytest.mark.parametrize("other", ["Lion", "AdamWScheduleFree", "Prodigy"])
+def test_a_state_of_another_optimizer_is_refused_before_anything_is_loaded(
+    rig: Rig, train: Trained, other: str
+) -> None:
+    state, ears = stopped(rig, train, "parts", 2), Ears()
+    with pytest.raises(EngineError, match="another optimizer"):
+        train(rig.folder("other", optimizer_type=other, learning_rate=1.0), ears, resume=state)
+    assert ears.phases == []
+    train(rig.folder("same", optimizer_type="torch.optim.adamw.AdamW"), ears, resume=state)
+
+
+@pytest.mark.parametrize("movers", [{"optimizer": 3}, {"optimizer": {"state": {}, "param_groups": 5}}, [1]])
+def test_a_state_whose_optimizer_is_none_is_refused(rig: Rig, train: Trained, movers: Any) -> None:
+    state = stopped(rig, train, "parts", 2)
+    torch.save(movers, state / "optimizer.pt")
+    record = json.loads((state / "state.json").read_text())
+    record["files"]["optimizer.pt"] = manifest.facts((state / "optimizer.pt").read_bytes())
+    (state / "state.json").write_text(json.dumps(record))
+    with pytest.raises(EngineError):
+        train(rig.root / "parts", resume=state)
 
 
 def test_a_state_beyond_the_end_of_the_run_is_refused(rig: Rig, train: Trained) -> None:

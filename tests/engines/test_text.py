@@ -13,6 +13,7 @@ from tiny_models import tiny_sd1, tiny_sdxl
 from lora_core.engines.diffusers.caption_tokens import tokens, weighted_parts
 from lora_core.engines.diffusers.model import BaseModel, load_base
 from lora_core.engines.diffusers.text import Texts, size_conditions
+from lora_core.errors import DatasetError
 from lora_core.settings import (
     DatasetFile,
     DatasetSettings,
@@ -324,6 +325,33 @@ def test_another_encoder_or_a_broken_file_is_read_anew(
     bias.data = kept
     assert len(calls) == 2
     assert not torch.equal(changed.hidden, texts(base, tmp_path / "base", **values)(["a cat"]).hidden)
+
+
+def test_a_file_with_a_bit_turned_over_is_read_anew(
+    bases: dict[str, BaseModel], tmp_path: Path, calls: list[str]
+) -> None:
+    values = {"cache_text_encoder_outputs_to_disk": True}
+    first = texts(bases["sd1"], tmp_path / "base", **values)(["a cat"])
+    (file,) = (tmp_path / "pictures" / ".lora" / "texts").iterdir()
+    content = bytearray(file.read_bytes())
+    content[-200] ^= 1
+    file.write_bytes(content)
+    calls.clear()
+    again = texts(bases["sd1"], tmp_path / "base", **values)(["a cat"])
+    assert len(calls) == 1
+    assert torch.equal(first.hidden, again.hidden)
+    texts(bases["sd1"], tmp_path / "base", **values)(["a cat"])
+    assert len(calls) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_with_the_setting(
+    bases: dict[str, BaseModel], tmp_path: Path
+) -> None:
+    (tmp_path / "pictures" / ".lora").mkdir(parents=True)
+    (tmp_path / "pictures" / ".lora" / "texts").write_text("no folder")
+    read = texts(bases["sd1"], tmp_path / "base", cache_text_encoder_outputs_to_disk=True)
+    with pytest.raises(DatasetError, match="cache_text_encoder_outputs_to_disk"):
+        read(["a cat"])
 
 
 def test_a_trained_encoder_is_read_with_gradients_and_always_anew(

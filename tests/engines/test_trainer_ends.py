@@ -160,3 +160,29 @@ def test_a_loss_that_is_not_a_number_names_the_step_and_saves_nothing_after_it(
         for tensor in load_file(file).values()
     )
     assert len(records(folder)) == 2
+
+
+@pytest.mark.parametrize("precision", ["fp16", "float"])
+def test_a_step_that_throws_the_weights_off_saves_no_file_and_no_state(
+    rig: Rig, train: Trained, precision: str
+) -> None:
+    """Its loss is a number, and so is its gradient; what is left of the LoRA is none."""
+    rate = 1e30 if precision == "fp16" else 3e38
+    folder = rig.folder(
+        save_precision=precision, learning_rate=rate, max_train_steps=1, network_args=["loraplus_lr_ratio=10"]
+    )
+    with pytest.raises(EngineError, match="stopped at step 1") as error:
+        train(folder)
+    assert "learning rate" in error.value.fix
+    assert not list((folder / "checkpoints").glob("*"))
+    with pytest.raises(EngineError, match="stopped at step 1"):
+        train(
+            rig.folder(
+                "kept",
+                learning_rate=3e38,
+                max_train_steps=1,
+                save_state_on_train_end=True,
+                network_args=["loraplus_lr_ratio=10"],
+            )
+        )
+    assert not list((rig.root / "kept").rglob("*-state"))

@@ -42,6 +42,9 @@ def test_a_plain_run_on_a_stable_diffusion_folder_has_no_problem(base: Path) -> 
         ("v2 = true", "v2"),
         ('lr_scheduler = "constant"\nlr_warmup_steps = 5', "lr_warmup_steps"),
         ("lr_warmup_steps = 10.0", "lr_warmup_steps"),
+        ('optimizer_args = ["strange={[]: 1}"]', "optimizer_args"),
+        (f'optimizer_args = ["strange={"-" * 100_000}1"]', "optimizer_args"),
+        (f'lr_scheduler_args = ["strange={"(" * 100_000}1"]', "lr_scheduler_args"),
         ('output_name = "cat-step00000100"', "output_name"),
         ('output_name = "cat/dog"', "output_name"),
         ("sample_every_n_steps = 5", "sample_prompts"),
@@ -82,6 +85,30 @@ def test_a_vae_that_is_none_is_refused_by_its_setting(base: Path) -> None:
     assert refused(run_on(base, f"vae = {json.dumps(str(base / 'vae'))}")) == set()
     for name in ("unet/config.json", "nowhere/at/all"):
         assert refused(run_on(base, f"vae = {json.dumps(str(base / name))}")) == {"vae"}
+
+
+@pytest.mark.parametrize("harm", ["cut off", "a pickle", "another family"])
+@pytest.mark.parametrize("alone", [False, True], ids=["a folder", "a file"])
+def test_a_damaged_or_foreign_vae_is_named_before_anything_is_loaded(
+    base: Path, harm: str, alone: bool
+) -> None:
+    place = base.with_name("my vae.safetensors" if alone else "my vae")
+    file = place if alone else place / "diffusion_pytorch_model.safetensors"
+    if not alone:
+        write(place / "config.json", {})
+    shape = (2, 16 if harm == "another family" else 4, 3, 3)
+    save_file({f"{end}.weight": np.zeros(shape, np.float32) for end in VAE_ENDS}, file)
+    assert refused(run_on(base, f"vae = {json.dumps(str(place))}")) == set() or harm == "another family"
+    if harm == "cut off":
+        file.write_bytes(file.read_bytes()[:-20])
+    if harm == "a pickle":
+        file.write_bytes(b"PK" + bytes(200))
+    (problem,) = get("diffusers").check(run_on(base, f"vae = {json.dumps(str(place))}"))
+    assert problem.setting == "vae"
+    assert "my vae" in problem.what
+
+
+VAE_ENDS = ("decoder.conv_in", "encoder.conv_in", "encoder.conv_out")
 
 
 def test_a_single_file_without_vae_and_tokenizer_is_told_of_both(

@@ -122,6 +122,30 @@ def test_prompts_come_from_text_toml_and_json_files_alike(tmp_path: Path) -> Non
     assert [prompt.text for prompt in read_prompts(text)] == ["a cat", "a dog"]
 
 
+HOSTILE_PROMPTS = {
+    "a width that is a list": '[{"prompt": "a cat", "width": [3]}]',
+    "an endless width": '[{"prompt": "a cat", "width": Infinity}]',
+    "guidance that is no number": '[{"prompt": "a cat", "scale": NaN}]',
+    "no list": '{"prompt": "a cat"}',
+    "a list of texts": '["a cat"]',
+    "a list without an end": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE_PROMPTS.values(), ids=HOSTILE_PROMPTS)
+def test_files_of_prompts_in_another_form_are_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(SettingsError, match="sample_prompts"):
+        read_prompts(run_with(tmp_path, '"list.json"', **{"list.json": content}))
+    with pytest.raises(SettingsError, match="sample_prompts"):
+        read_prompts(run_with(tmp_path, '"table.toml"', **{"table.toml": 'prompt = "a cat"'}))
+
+
+def test_an_entry_that_is_null_is_one_that_is_not_there(tmp_path: Path) -> None:
+    record = '[{"prompt": "a cat", "negative_prompt": null, "width": null, "seed": null}]'
+    listed = read_prompts(run_with(tmp_path, '"list.json"', **{"list.json": record}))
+    assert listed == read_prompts(run_with(tmp_path, '["a cat"]'))
+
+
 @pytest.mark.parametrize("prompts", ['"nowhere.txt"', '"nowhere.toml"', '["a cat --w wide"]'])
 def test_prompts_that_cannot_be_read_are_refused(tmp_path: Path, prompts: str) -> None:
     with pytest.raises(SettingsError):
@@ -231,6 +255,34 @@ def test_a_damaged_state_is_refused_before_it_is_used(tmp_path: Path, name: str,
 def test_a_folder_that_is_no_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="not a state"):
         load_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", "two"),
+        ("step", -3),
+        ("step", 2.5),
+        ("step", True),
+        ("epoch", None),
+        ("losses", None),
+        ("losses", ["a"]),
+        ("losses", [math.nan]),
+        ("session_id", "x"),
+        ("started_at", "x"),
+        ("origin", None),
+        ("origin", {"torch": 1}),
+        ("files", None),
+    ],
+)
+def test_a_state_whose_record_has_values_of_another_kind_is_refused(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    path = state_in(tmp_path)
+    record = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**record, name: value}))
+    with pytest.raises(EngineError, match="step00000003"):
+        load_state(path)
 
 
 def test_a_state_of_a_newer_version_is_refused(tmp_path: Path) -> None:

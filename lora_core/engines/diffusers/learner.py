@@ -31,10 +31,10 @@ from lora_core.engines.diffusers.noise import (
     normal,
     validation_timesteps,
 )
-from lora_core.engines.diffusers.optimizers import averaged, new_optimizer
+from lora_core.engines.diffusers.optimizers import averaged, new_optimizer, optimizer_class
 from lora_core.engines.diffusers.schedules import new_schedule
+from lora_core.engines.diffusers.states import other_optimizer
 from lora_core.engines.diffusers.text import Conditioning, Texts, size_conditions
-from lora_core.errors import EngineError
 from lora_core.settings import RunConfig
 
 
@@ -199,6 +199,7 @@ class Learner:
         """The state of all that moves the LoRA."""
         scaler = self._accelerator.scaler
         return {
+            "class": optimizer_class(self._run),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
@@ -212,14 +213,13 @@ class Learner:
             EngineError: the movers belong to another optimizer.
         """
         self._network.load(lora)
+        needed = [set(group) for group in self._optimizer.param_groups]
         try:
             self._optimizer.load_state_dict(movers["optimizer"])
             self._schedule.load_state_dict(movers["schedule"])
             if self._accelerator.scaler is not None and movers.get("scaler"):
                 self._accelerator.scaler.load_state_dict(movers["scaler"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise EngineError(
-                "The run was not resumed.",
-                why="The state was made with another optimizer, or with other parts to train.",
-                fix="Use the settings that it was made with, or start anew with network_weights.",
-            ) from error
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise other_optimizer() from error
+        if any(needs - set(group) for needs, group in zip(needed, self._optimizer.param_groups, strict=True)):
+            raise other_optimizer()

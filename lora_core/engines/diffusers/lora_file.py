@@ -66,4 +66,23 @@ def read_lora(path: Path, family: str) -> dict[str, Tensor]:
             why="It is missing, cut off, or no .safetensors file.",
             fix="Use another copy of it.",
         ) from error
-    return with_layer_names(path, tensors, family)
+    named = with_layer_names(path, tensors, family)
+    for name, tensor in named.items():
+        if why := _unusable(name, tensor):
+            raise LoraFileError(
+                f"The LoRA file {path.name} was not read.",
+                why=why,
+                fix="Use another copy, or an earlier save.",
+            )
+    return named
+
+
+def _unusable(name: str, tensor: Tensor) -> str:
+    """Why no layer of any kind can be made of this tensor; empty if one may."""
+    if name.endswith(".alpha") and tensor.numel() != 1:
+        return f"{name} is not a single number."
+    if tensor.numel() == 0 or (name.endswith(".weight") and tensor.ndim < 2):
+        return f"{name} has the shape {list(tensor.shape)}, which no layer has."
+    if not bool(tensor.float().isfinite().all()):
+        return f"{name} has values that are not numbers."
+    return ""

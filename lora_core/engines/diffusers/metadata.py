@@ -128,15 +128,16 @@ def _network_facts(run: RunConfig) -> dict[str, Any]:
 def _model_spec(run: RunConfig) -> dict[str, str]:
     """The Stability AI model metadata standard; unlike `ss_`, what is unset is left out."""
     width, height = run.dataset.datasets[0].resolution
-    notes = run.metadata
+    notes, lowest, highest = run.metadata, run.loss.min_timestep, run.loss.max_timestep
+    limited = lowest is not None or highest is not None
     spec = {
         "sai_model_spec": "1.0.1",
         **base_spec(run),
-        "implementation": "diffusers",
         "implementation_version": f"lora-easy-trainer/{VERSION}",
         "title": notes.metadata_title or run.saving.output_name,
         "resolution": f"{width}x{height}",
         "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "timestep_range": f"{lowest or 0},{1000 if highest is None else highest}" if limited else None,
         "author": notes.metadata_author,
         "trigger_phrase": notes.metadata_trigger_phrase,
     }

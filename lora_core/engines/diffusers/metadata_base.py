@@ -14,6 +14,8 @@ from lora_core.settings import RunConfig
 
 _VERSIONS: Final = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0"}
 _ARCHITECTURES: Final = {"sd15": "stable-diffusion-v1/lora", "sdxl": "stable-diffusion-xl-v1-base/lora"}
+_LAYOUTS: Final = {"sd15": "diffusers", "sdxl": "https://github.com/Stability-AI/generative-models"}
+"""Whose names the layers in the file have, as `modelspec.implementation` wants it."""
 _LEGACY_PLACE: Final = 0x100000
 _LEGACY_BYTES: Final = 0x10000
 
@@ -28,25 +30,34 @@ def base_facts(run: RunConfig) -> dict[str, Any]:
     version = _VERSIONS[base.family]
     if base.family == "sd15" and _predicts_v(run, base):
         version += "_v"
-    legacy, whole = _hashes(base.path)
-    facts = {
+    return {
         "ss_base_model_version": version,
-        "ss_sd_model_name": run.model.pretrained_model_name_or_path.name,
-        "ss_sd_model_hash": legacy,
-        "ss_new_sd_model_hash": whole,
         "ss_zero_terminal_snr": run.model.zero_terminal_snr or base.zero_terminal_snr,
+        **_named("sd_model", run.model.pretrained_model_name_or_path),
+        **({} if vae is None else _named("vae", vae)),
     }
-    if vae is not None:
-        legacy, whole = _hashes(vae)
-        facts |= {"ss_vae_name": vae.name, "ss_vae_hash": legacy, "ss_new_vae_hash": whole}
-    return facts
+
+
+def _named(kind: str, wanted: Path) -> dict[str, str]:
+    """Name and hashes of a file or folder; a name on the hub stands for itself."""
+    if not wanted.exists():
+        return {f"ss_{kind}_name": wanted.as_posix()}
+    legacy, whole = _hashes(wanted)
+    return {f"ss_{kind}_name": wanted.name, f"ss_{kind}_hash": legacy, f"ss_new_{kind}_hash": whole}
 
 
 def base_spec(run: RunConfig) -> dict[str, str]:
     """The `modelspec` notes on the base model."""
     base = inspect_base(run.model.pretrained_model_name_or_path)
     prediction = "v" if _predicts_v(run, base) else "epsilon"
-    return {"architecture": _ARCHITECTURES[base.family], "prediction_type": prediction}
+    spec = {
+        "architecture": _ARCHITECTURES[base.family],
+        "implementation": _LAYOUTS[base.family],
+        "prediction_type": prediction,
+    }
+    if run.text.clip_skip and base.family == "sd15":  # SDXL reads the same layers always
+        spec["encoder_layer"] = str(run.text.clip_skip)
+    return spec
 
 
 def _predicts_v(run: RunConfig, base: BaseModel) -> bool:

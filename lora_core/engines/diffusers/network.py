@@ -134,12 +134,10 @@ class Network:
             self.load({**kept, **given})
         except LoraFileError as error:
             name = settings.network_weights.name if settings.network_weights else ""
-            raise LoraFileError(
-                f"The LoRA {name} cannot be gone on with.",
-                why=error.why,
-                fix="Turn on dim_from_weights, which takes the shape from the file, "
-                "and train the same parts with the same kind of network.",
-            ) from error
+            fix = "Train the same parts with the same kind of network, on the same family of base models."
+            if not settings.dim_from_weights:
+                fix = f"Turn on dim_from_weights, which takes the shape from the file. {fix}"
+            raise LoraFileError(f"The LoRA {name} cannot be gone on with.", why=error.why, fix=fix) from error
 
     @property
     def parameters(self) -> list[nn.Parameter]:

@@ -231,12 +231,19 @@ def _layer_of(place: Place, tensors: Mapping[str, Tensor]) -> Any:
         module = _lokr(place, mine) if lokr else make_module(kind, values, place.key, place.module)
     except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise _unfitting(f"The layer {place.key} does not fit the base model.") from error
-    if module is None or tuple(module.shape) != tuple(place.module.weight.shape):
+    outputs, inputs, *around = place.module.weight.shape
+    ones = [1] * len(around)
+    sizes = (None, (outputs, 1, *ones), (1, inputs, *ones))
+    if (
+        module is None
+        or tuple(module.shape) != (outputs, inputs, *around)
+        or (scale if scale is None else tuple(scale.shape)) not in sizes
+    ):
         raise _unfitting(f"The layer {place.key} does not fit the base model.")
     module.bypass_mode = scale is None
     if scale is not None:
         # LyCORIS itself only makes those that keep one size for each output.
-        module.wd, module.wd_on_out = True, scale.shape[0] == place.module.weight.shape[0]
+        module.wd, module.wd_on_out = True, scale.shape[0] == outputs
         module.dora_norm_dims = place.module.weight.dim() - 1
         module.dora_scale = nn.Parameter(scale.float().clone())
     return module

@@ -82,8 +82,8 @@ def literals(items: Sequence[str], setting: str) -> dict[str, Any]:
         key, _, text = (part.strip() for part in item.partition("="))
         try:
             found[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError) as error:
-            what = f"The value of {key} is {text!r}, which is no Python value."
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+            what = f"The value of {key} is {text!r:.80}, which is no Python value."
             fix = 'Write True, 0.5, (0.9, 0.99), or a text in "".'
             problem = Problem(setting=setting, what=what, fix=fix)
             raise SettingsError([problem], what="This run was not started.") from error

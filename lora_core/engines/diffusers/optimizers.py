@@ -4,9 +4,8 @@ All are their authors' own packages; what is here is how a run's settings reach 
 sd-scripts does at 48d368f, except that two mistakes are refused which it lets pass: an argument
 that the optimizer does not have, and a second rate for an optimizer that takes only one.
 
-Covered: building, the averaged weights of schedule-free optimizers (Defazio et al.,
-2024). Not covered: names and
-arguments (see `optimizer_names.py`) and schedules (see `schedules.py`).
+Covered: building, a first step for trial, the averaged weights of schedule-free optimizers (Defazio et al.,
+2024). Not covered: names and arguments (see `optimizer_names.py`) and schedules (see `schedules.py`).
 """
 
 import importlib
@@ -65,6 +64,31 @@ def new_optimizer(run: RunConfig, groups: Groups) -> torch.optim.Optimizer:
     return optimizer
 
 
+def try_step(optimizer: torch.optim.Optimizer) -> None:
+    """Take a step over weights that nobody needs; some optimizers are built well and cannot train a LoRA.
+
+    Raises:
+        SettingsError: it stops.
+    """
+    kind = type(optimizer)
+    if kind.__module__.startswith("bitsandbytes"):  # it steps on a GPU only, where no weights are yet
+        return
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.zeros_like(weight)
+    try:
+        optimizer.step()
+    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
+        what = f"{kind.__name__} cannot train a LoRA here: {' '.join(str(error).split())}."
+        raise _refused("optimizer_type", what, "Take AdamW.") from error
+
+
+def optimizer_class(run: RunConfig) -> str:
+    """The class of the optimizer, by its full name; two settings may stand for the same one."""
+    kind = load_class(class_path(run.optimizer.optimizer_type), "optimizer_type", torch.optim.Optimizer)
+    return f"{kind.__module__}.{kind.__name__}"
+
+
 def load_class(path: str, setting: str, base: type) -> Any:
     """The class at a dotted path.
 
@@ -85,9 +109,8 @@ def load_class(path: str, setting: str, base: type) -> Any:
 
 def optimizer_name(run: RunConfig) -> str:
     """The optimizer with its arguments, as sd-scripts names it in a LoRA file's metadata."""
-    kind = load_class(class_path(run.optimizer.optimizer_type), "optimizer_type", torch.optim.Optimizer)
     arguments = ",".join(f"{key}={value}" for key, value in optimizer_arguments(run).items())
-    return f"{kind.__module__}.{kind.__name__}" + (f"({arguments})" if arguments else "")
+    return optimizer_class(run) + (f"({arguments})" if arguments else "")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ or .json list. Not covered: drawing them (see `samples.py`), ControlNet.
 """
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -34,13 +35,19 @@ class Prompt:
     sampler: str
 
 
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{value} is not finite")
+    return number
+
+
 _NAMES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "n": ("negative", str),
     "w": ("width", int),
     "h": ("height", int),
     "d": ("seed", int),
     "s": ("steps", lambda text: max(1, min(_MOST_STEPS, int(text)))),
-    "l": ("guidance", float),
+    "l": ("guidance", _finite),
     "ss": ("sampler", str),
 }
 _RECORD_FLAGS: Final = {
@@ -82,8 +89,9 @@ def _from_line(plain: Prompt, line: str) -> Prompt:
 
 
 def _from_record(plain: Prompt, record: Mapping[str, Any]) -> Prompt:
-    flags = {flag: record[name] for name, flag in _RECORD_FLAGS.items() if name in record}
-    return _with_flags(replace(plain, text=str(record.get("prompt", ""))), flags)
+    told = {name: value for name, value in record.items() if value is not None}
+    flags = {flag: told[name] for name, flag in _RECORD_FLAGS.items() if name in told}
+    return _with_flags(replace(plain, text=str(told.get("prompt", ""))), flags)
 
 
 def _with_flags(prompt: Prompt, flags: Mapping[str, Any]) -> Prompt:
@@ -92,7 +100,7 @@ def _with_flags(prompt: Prompt, flags: Mapping[str, Any]) -> Prompt:
         name, convert = _NAMES[flag]
         try:
             values[name] = convert(value.strip() if isinstance(value, str) else value)
-        except ValueError as error:
+        except (ValueError, TypeError, OverflowError) as error:
             what = f"The prompt {prompt.text!r} has {value!r} after --{flag}, which is no number."
             raise SettingsError(
                 [Problem(setting="sample_prompts", what=what, fix="Write a number.")]
@@ -109,7 +117,7 @@ def _file_records(path: Path) -> list[Mapping[str, Any]]:
         table = tomllib.loads(text)["prompt"]
         shared = {key: value for key, value in table.items() if key != "subset"}
         return [{**shared, **record} for record in table["subset"]]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = f"The prompts in {path.name} were not read: {error}."
         fix = "Write one prompt a line in a .txt file."
         raise SettingsError([Problem(setting="sample_prompts", what=what, fix=fix)]) from error

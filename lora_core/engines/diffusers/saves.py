@@ -3,15 +3,19 @@
 Names are those of sd-scripts: `NAME-000002.safetensors` after an epoch, `NAME-step00000100.safetensors`
 after a step, `NAME.safetensors` at the end; states are `NAME-step00000100-state`.
 
-Covered: names, places, keeping the last ones only. Not covered: what is in the files (see
-`lora_file.py`, `metadata.py` and `states.py`).
+Covered: names, places, keeping the last ones only, refusing weights that are no numbers. Not covered: what
+is in the files (see `lora_file.py`, `metadata.py` and `states.py`).
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from lora_core.engines import manifest
+from lora_core.errors import EngineError
 from lora_core.settings import SavingSettings
 
 
@@ -99,3 +103,22 @@ class Saves:
         folder = self.folder / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{self.settings.output_name}{suffix}.safetensors"
+
+
+def diverged(step: int, what: str) -> EngineError:
+    """The error of a run whose `what` is not a number any more."""
+    return EngineError(
+        f"The training stopped at step {step}.",
+        why=f"The {what} was not a number any more. Nothing of this step was saved.",
+        fix="Lower the learning rate, and go on from the last save.",
+    )
+
+
+def check_weights(step: int, weights: Iterable[Tensor]) -> None:
+    """Look at what is to be saved: a step whose loss was sound may still have thrown the weights off.
+
+    Raises:
+        EngineError: a weight is not finite in the number type of the file.
+    """
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        raise diverged(step, "LoRA")

@@ -20,7 +20,7 @@ from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, AdafactorSched
 from transformers.trainer_utils import SchedulerType
 
 from lora_core.engines.diffusers.optimizer_names import finds_its_rate, literals, schedule_free
-from lora_core.engines.diffusers.optimizers import load_class, new_optimizer
+from lora_core.engines.diffusers.optimizers import load_class, new_optimizer, try_step
 from lora_core.errors import Problem, SettingsError
 from lora_core.settings import RunConfig, ScheduleSettings, arguments_of, further_arguments
 
@@ -54,14 +54,16 @@ def new_schedule(run: RunConfig, optimizer: torch.optim.Optimizer, steps: int) -
 
 
 def try_out(run: RunConfig) -> None:
-    """Build optimizer and schedule over one number, so that what they refuse is told early.
+    """Build optimizer and schedule over one number, and take a step, so that what they refuse is told early.
 
     Raises:
-        SettingsError: one of them cannot be built.
+        SettingsError: one of them cannot be built, or the optimizer cannot step.
     """
     toy = [{"params": [nn.Parameter(torch.zeros(1, 1))], "lr": run.optimizer.learning_rate, "name": "toy"}]
     with redirect_stdout(StringIO()):  # Prodigy prints
-        new_schedule(run, new_optimizer(run, toy), run.schedule.max_train_steps)
+        optimizer = new_optimizer(run, toy)
+        new_schedule(run, optimizer, run.schedule.max_train_steps)
+        try_step(optimizer)
 
 
 def _unchanged(_step: int) -> float:

@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from math import fsum
+from math import fsum, isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,8 @@ from lora_core.workspace import disk_errors, read_json, write_atomic, write_json
 
 _LORA: Final = "lora.safetensors"
 _OPTIMIZER: Final = "optimizer.pt"
+_SPOTS: Final = 64
+_SPOT_BYTES: Final = 4096
 _PACKAGES: Final = ("torch", "diffusers", "transformers", "lycoris-lora", "accelerate", "numpy")
 
 
@@ -118,11 +120,12 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def load_state(path: Path) -> State:
+def load_state(path: Path, optimizer: str | None = None) -> State:
     """The state in the folder `path`, every file checked against its hash before it is used.
 
     Raises:
-        EngineError: it is missing, damaged, or not a state of this trainer.
+        EngineError: it is missing, damaged, not a state of this trainer, or, where `optimizer` names the
+            class of a run's, one of another optimizer.
         FileTooNewError: a newer version of the app wrote it.
     """
     if not (path / manifest.NAME).is_file():
@@ -135,11 +138,37 @@ def load_state(path: Path) -> State:
         ]
         if damaged:
             raise _unusable(path, f"Its file {damaged[0]} was changed or cut off.")
-        position = Position(**{name: record[name] for name in Position.__dataclass_fields__})
+        position = _position(record)
         movers = torch.load(io.BytesIO(data[_OPTIMIZER]), map_location="cpu", weights_only=True)
+        if optimizer is not None and movers.get("class", optimizer) != optimizer:
+            raise other_optimizer()
         return State(position, load(data[_LORA]), movers)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         raise _unusable(path, "A part of it is missing or damaged.") from error
+
+
+def other_optimizer() -> EngineError:
+    """The error of a state that belongs to another optimizer than the run's."""
+    return EngineError(
+        "The run was not resumed.",
+        why="The state was made with another optimizer, or with other parts to train.",
+        fix="Use the settings that it was made with, or start anew with network_weights.",
+    )
+
+
+def _position(record: Mapping[str, Any]) -> Position:
+    """Where the run was, from the state's record; a value of another kind is a TypeError."""
+    found = Position(**{name: record[name] for name in Position.__dataclass_fields__})
+    counts = (found.step, found.epoch, found.session_id)
+    numbers = (found.started_at, *found.losses)
+    origin = (*found.origin.keys(), *found.origin.values())
+    if not (
+        all(type(count) is int and count >= 0 for count in counts)
+        and all(type(number) in {int, float} and isfinite(number) for number in numbers)
+        and all(isinstance(text, str) for text in origin)
+    ):
+        raise TypeError("a value of another kind")
+    return found
 
 
 def _unusable(path: Path, why: str) -> EngineError:
@@ -182,10 +211,21 @@ def origin_of(run: RunConfig, accelerator: Accelerator, pictures: str) -> dict[s
 
 
 def _base_digest(place: Path) -> str:
-    # Names and sizes: reading gigabytes of weights again would only tell more about a base model
-    # that was replaced by another one of the same size.
+    """Stands for a base model wherever it lies: names within its folder, sizes, and samples of the content.
+
+    The folders of two models often have files of the very same names and sizes. Reading all of their
+    gigabytes again would take as long as loading them.
+    """
     files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
-    return _hash(repr([(file.name, file.parent.name, file.stat().st_size) for file in files]).encode())
+    known = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        known.update(repr((file.relative_to(place).as_posix(), size)).encode())
+        with file.open("rb") as content:
+            for number in range(_SPOTS):
+                content.seek(size * number // _SPOTS)
+                known.update(content.read(_SPOT_BYTES))
+    return known.hexdigest()
 
 
 def _processor() -> str:

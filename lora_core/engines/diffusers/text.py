@@ -18,16 +18,18 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lora_core.engines.diffusers.cache_age import forget_unused, mark_used
 from lora_core.engines.diffusers.caption_tokens import Tokens, tokens
 from lora_core.engines.diffusers.model import BaseModel
+from lora_core.errors import DatasetError
 from lora_core.settings import RunConfig
 from lora_core.workspace import replacing
 
 _REMEMBERED_MIB: Final = 256
+_CHECK: Final = "sha256"
 _ROW: Final = 75
 """Words of a caption that fit between a start and an end token."""
 
@@ -189,20 +191,40 @@ class _DiskCache:
     def get(self, caption: str) -> Conditioning | None:
         try:
             found = load_file(self._path(caption))
-            mark_used(self._path(caption))
-            return Conditioning(found["hidden"], found.get("pooled"))
-        except (OSError, SafetensorError, KeyError):  # not there, or cut off: it is read anew
-            return None
+            if bytes(found.pop(_CHECK).tolist()) == _fingerprint(found):
+                mark_used(self._path(caption))
+                return Conditioning(found["hidden"], found.get("pooled"))
+        except (OSError, SafetensorError, KeyError):  # not there, or cut off
+            pass
+        return None  # it is read anew, as one is that is damaged
 
     def put(self, caption: str, read: Conditioning) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         named = {"hidden": read.hidden, "pooled": read.pooled}
-        with replacing(self._path(caption)) as part:
-            save_file({name: value.contiguous() for name, value in named.items() if value is not None}, part)
+        kept = {name: value.contiguous() for name, value in named.items() if value is not None}
+        check = torch.frombuffer(bytearray(_fingerprint(kept)), dtype=torch.uint8)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self._path(caption)) as part:
+                part.write_bytes(save({**kept, _CHECK: check}))
+        except OSError as error:
+            raise DatasetError(
+                "What the captions mean was not saved.",
+                why=f"The system answered for {self._folder}: {error.strerror}.",
+                fix="Allow writing there, or turn off cache_text_encoder_outputs_to_disk.",
+            ) from error
 
     def _path(self, caption: str) -> Path:
         name = hashlib.sha256(self._digest + caption.encode("utf-8")).hexdigest()
         return self._folder / f"{name}.safetensors"
+
+
+def _fingerprint(tensors: dict[str, Tensor]) -> bytes:
+    """Stands for every bit of them."""
+    known = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        known.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
+        known.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return known.digest()
 
 
 def _digest(encoders: tuple[Any, ...], settings: list[Any]) -> bytes:

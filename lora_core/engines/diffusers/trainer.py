@@ -33,10 +33,11 @@ from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
 from lora_core.engines.diffusers.lora_file import DTYPES, write_lora
 from lora_core.engines.diffusers.metadata import Moment, lora_metadata
 from lora_core.engines.diffusers.model import BaseModel, load_base
+from lora_core.engines.diffusers.optimizers import optimizer_class
 from lora_core.engines.diffusers.pictures import Pictures, note_left_out, read_pictures
 from lora_core.engines.diffusers.prompts import prompt_texts, read_prompts
 from lora_core.engines.diffusers.samples import Samples
-from lora_core.engines.diffusers.saves import Saves
+from lora_core.engines.diffusers.saves import Saves, check_weights, diverged
 from lora_core.engines.diffusers.schedules import try_out
 from lora_core.engines.diffusers.watch import Watch
 from lora_core.errors import DiskFullError, EngineError, LoraError, SettingsError
@@ -56,7 +57,7 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     saves = Saves(folder, run.saving)
     saves.forget_halves()
     resume = resume or run.saving.resume
-    state = states.load_state(resume) if resume else None
+    state = states.load_state(resume, optimizer_class(run)) if resume else None
     reporter.phase("Reading the pictures")
     pictures = read_pictures(run, reporter)
     reporter.phase("Loading the base model")
@@ -252,12 +253,7 @@ class Trainer:
         step, loss = place.step + 1, float(outcome.loss)
         grad_norm = 0.0 if outcome.skipped else float(outcome.grad_norm)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise EngineError(
-                f"The training stopped at step {step}.",
-                why=f"The {'gradient' if math.isfinite(loss) else 'loss'} was not a number any more. "
-                "Nothing of this step was saved.",
-                fix="Lower the learning rate, and go on from the last save.",
-            )
+            raise diverged(step, "gradient" if math.isfinite(loss) else "loss")
         average, self._done = self._average.add(loss), step
         self._log.step(
             StepRecord(
@@ -352,6 +348,7 @@ class Trainer:
         )
         with self._learner.meant():
             tensors = self._learner.lora(DTYPES[self._run.precision.save_precision])
+        check_weights(moment.step, tensors.values())
         write_lora(path, tensors, lora_metadata(self._run, self._plan, self._pictures, moment))
         self._watch.wrote(path)
         self._reporter.saved(path, moment.step)
@@ -371,7 +368,9 @@ class Trainer:
         )
         path = self._saves.state(position.step)
         if self._newest_state != position.step:  # else it lies there already, to the last bit
-            states.save_state(path, position, lora=self._learner.lora_state(), movers=self._learner.movers())
+            lora = self._learner.lora_state()
+            check_weights(position.step, lora.values())
+            states.save_state(path, position, lora=lora, movers=self._learner.movers())
         self._newest_state = position.step
         self._watch.wrote(path)
         self._reporter.saved(path, position.step)
