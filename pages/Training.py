@@ -4,8 +4,6 @@ Covered: the order of the parts. Not covered: what is in them (`ui/guide.py`, `u
 `ui/run_actions.py`, `ui/queue_list.py`, `ui/run_list.py`).
 """
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from lora_core import jobs, runs
@@ -26,7 +24,7 @@ from ui import (
 )
 
 
-def watch(ws: Workspace, known: Sequence[Job], current: Job) -> None:
+def watch(ws: Workspace, known: list[Job], current: Job) -> None:
     """A training that was started: what can be done with it, and how it goes."""
     guide.leave()
     found = run_list.page_of(known)

@@ -11,8 +11,9 @@ from typing import Final
 import streamlit as st
 
 from lora_core import jobs
-from lora_core.datasets.importing import ImportReport, drop_upload, new_upload, read_report
+from lora_core.datasets.importing import ImportReport, read_report
 from lora_core.datasets.library import dataset_folder
+from lora_core.datasets.uploads import drop_upload, new_upload
 from lora_core.errors import ImportRefusedError, LoraError
 from lora_core.workspace import Workspace, disk_errors
 from ui import feedback, icons, now, state

@@ -26,6 +26,7 @@ from uuid import uuid4
 from lora_core.datasets.captions import EXTENSION, MAX_BYTES, caption_path, decode, first_line
 from lora_core.datasets.images import OTHER_PICTURES, SUFFIXES, read_header
 from lora_core.datasets.sources import UNREADABLE, Member, Refused, Source, bomb, open_source, plain, shown
+from lora_core.datasets.uploads import KEPT_S, drop_upload
 from lora_core.errors import CaptionError, DatasetError, DiskFullError, ImportRefusedError
 from lora_core.reporting import Ended, NullReporter, Progress, Reporter
 from lora_core.volumes import here, lock_file, locked, of, untouched_s
@@ -39,7 +40,6 @@ MAX_PICTURE_BYTES: Final = 512 << 20
 RESERVE_BYTES: Final = 64 << 20
 """Room that is left on the disk, for the index and for whatever else runs."""
 CHUNK: Final = 1 << 20
-UPLOADS_KEPT_S: Final = 7 * 24 * 3600.0
 REPORT_FORMAT: Final = 1
 _PART: Final = ".import-"
 _ID_LENGTH: Final = 33  # of what tells two imports of one computer apart
@@ -116,28 +116,6 @@ def run_import(workspace: Workspace, params: dict[str, Any], reporter: Reporter)
     return folder
 
 
-def uploads(workspace: Workspace) -> Path:
-    """Where a page puts an uploaded zip until it is imported."""
-    return workspace.datasets / ".uploads"
-
-
-def new_upload(workspace: Workspace, name: str = "pictures.zip") -> Path:
-    """A path for an uploaded zip, under its own name. Uploads that nobody imported for a week are removed."""
-    folder = uploads(workspace)
-    for old in folder.glob("*"):
-        if time.time() - old.stat().st_mtime > UPLOADS_KEPT_S:
-            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-    place = folder / uuid4().hex
-    place.mkdir(parents=True)
-    return place / f"{safe_name(Path(name).stem)}.zip"
-
-
-def drop_upload(workspace: Workspace, path: Path) -> None:
-    """Remove an uploaded zip; a file of the user's own is left alone."""
-    if path.parent.parent == uploads(workspace):
-        shutil.rmtree(path.parent, ignore_errors=True)
-
-
 def import_dataset(
     workspace: Workspace, source: Path, name: str, reporter: Reporter | None = None
 ) -> ImportReport:
@@ -208,7 +186,7 @@ def _clear_abandoned(workspace: Workspace) -> None:
     seen = safe_name(here()) if not of(workspace.datasets).locks else ""
     for part in workspace.datasets.glob(f"{_PART}*"):
         theirs = seen and part.name[len(_PART) : -_ID_LENGTH] != seen
-        if not part.is_dir() or (theirs and untouched_s(part) < UPLOADS_KEPT_S):
+        if not part.is_dir() or (theirs and untouched_s(part) < KEPT_S):
             continue
         try:
             with locked(_lock_of(part), timeout_s=0):
