@@ -1,8 +1,8 @@
 """What the engine receives, and what it said about it afterwards.
 
 Covered: the exact files and the command of a project's run, how they differ from the preset, and the
-engine's own report beside what was asked. Not covered: editing the text (`ui/recipe_text.py`), comparing
-(`lora_core.runs.echo`).
+engine's own report beside what was asked. Not covered: the choice of the engine (`ui/engine_choice.py`),
+editing the text (`ui/recipe_text.py`), comparing (`lora_core.runs.echo`).
 """
 
 from functools import partial
@@ -10,18 +10,16 @@ from typing import Final
 
 import streamlit as st
 
-from lora_core import projects, settings
+from lora_core import projects, runs, settings
 from lora_core.errors import SettingsError
 from lora_core.jobs import Job
 from lora_core.runs import Line, echo
-from lora_core.settings import BUILT_IN
 from lora_core.workspace import Workspace
-from ui import feedback, parts, project, state
+from ui import engine_choice, feedback, guide_recipe, parts, project, state
 from ui import settings_words as words
 from ui.project import Project
 
 PART: Final = "engine_view"
-_COMMANDS: Final = {BUILT_IN: "python -m lora_core train config.toml"}
 
 
 def draw(ws: Workspace, name: str) -> None:
@@ -30,14 +28,18 @@ def draw(ws: Workspace, name: str) -> None:
 
 
 def _box(ws: Workspace, name: str) -> None:
-    box = st.expander("What the engine will receive", key=PART, on_change="rerun")
+    box = st.expander(engine_choice.WHERE, key=PART, on_change="rerun")
     if not box.open:
         return
     with box:
         opened = projects.load_or_new(ws, name)
+        engine_choice.draw(ws, opened)
         _differences(opened)
+        base = guide_recipe.base_of(opened)
         try:
-            files = settings.run_files(project.run_of(opened))
+            run = project.run_of(opened)
+            files = settings.run_files(run)
+            command = runs.command_line(run, opened.engine, family=base.family if base else None)
         except SettingsError as error:
             feedback.care("The files can be shown when this is done.", title="Not all is chosen yet.")
             feedback.problem_list(error.problems)
@@ -45,9 +47,8 @@ def _box(ws: Workspace, name: str) -> None:
         for file, text in files.items():
             st.markdown(f"**{file}**")
             st.code(text, language=None, wrap_lines=True)
-        if command := _COMMANDS.get(opened.engine):
-            st.markdown("**The command that does the same with these files**")
-            st.code(command, language=None, wrap_lines=True)
+        st.markdown("**The command that does the same with these files**")
+        st.code(command, language=None, wrap_lines=True)
 
 
 def _differences(opened: Project) -> None:

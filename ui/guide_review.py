@@ -10,14 +10,15 @@ from typing import Final
 
 import streamlit as st
 
-from lora_core import machine, planning, projects, settings
+from lora_core import planning, projects, settings
 from lora_core.errors import Problem
 from lora_core.models import BaseModel
 from lora_core.models.available import DEMO_NAME
-from lora_core.settings.presets import GOALS, default_engine
+from lora_core.settings.presets import GOALS
 from lora_core.workspace import Workspace
 from ui import (
     charts,
+    engine_choice,
     engine_view,
     feedback,
     guide_card,
@@ -89,21 +90,8 @@ def _summary(ws: Workspace, name: str) -> None:
     if looked.plan is not None:
         st.write(training_form.length(looked.plan))
     guide_card.draw(ws, opened, looked)
-    st.write(_engine(ws, opened))
+    st.write(feedback.spoken(engine_choice.sentence(ws, opened)))
     _problems(ws, opened, looked.problems)
-
-
-def _engine(ws: Workspace, opened: Project) -> str:
-    base = guide_recipe.base_of(opened)
-    if base is None:
-        return "The built-in trainer will do the training."
-    chosen = default_engine(
-        guide_recipe.kind_of(opened, base) or base.family,
-        machine.read_facts(ws),
-        network=str(opened.value("network_module")),
-        algo=str(opened.value("algo")),
-    )
-    return f"The built-in trainer will do the training. {chosen.reason}"
 
 
 def _problems(ws: Workspace, opened: Project, found: tuple[Problem, ...]) -> None:

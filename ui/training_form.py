@@ -16,7 +16,7 @@ from lora_core.planning import Estimate, Plan, RunImages
 from lora_core.settings import RunConfig
 from lora_core.settings.presets import GOALS
 from lora_core.workspace import Workspace
-from ui import project, settings_fields, state
+from ui import engine_choice, project, settings_fields, state
 from ui.project import TRIGGER, Project
 
 LOOK_AGAIN_S = 60.0
@@ -46,7 +46,7 @@ def look(
     ws: Workspace, opened: Project, *, whole: bool = True, found: Sequence[Problem] | None = None
 ) -> Looked:
     """The run, its problems, and with `whole` what it takes; `found` spares another look at the problems."""
-    wrong = settings_fields.unfit(opened)
+    wrong = [*engine_choice.not_here(opened), *settings_fields.unfit(opened)]
     lacks = _trigger(opened)
     try:
         run = project.run_of(opened)

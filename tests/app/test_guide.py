@@ -1,5 +1,6 @@
 """The four steps to a training: each screen empty and filled, what comes with a choice, the start."""
 
+import dataclasses
 import io
 import time
 import zipfile
@@ -25,6 +26,7 @@ from ui import (
     guide_steps,
     layout,
     project,
+    settings_groups,
     settings_late,
     training_form,
 )
@@ -271,6 +273,40 @@ def test_the_review_tells_length_needs_engine_and_rate(ws: Workspace, step: Step
     (chart,) = app.get("plotly_chart")
     assert chart.proto.alt in said
     assert "The learning rate rises to 0.0019" in chart.proto.alt
+
+
+def test_the_trainer_can_be_changed_and_the_form_the_files_and_the_start_follow(
+    ws: Workspace, step: Step
+) -> None:
+    ready(ws)
+    app = step(guide_steps.REVIEW)
+    app.session_state["engine_view"] = True
+    assert "python -m lora_core train" in " ".join(code.value for code in whole(app).code)
+    app.selectbox(key=f"engine_choice_{NAME}").set_value(settings.SD_SCRIPTS).run()
+    app = whole(app)
+    assert kept(ws).engine == settings.SD_SCRIPTS
+    assert "train_network.py" in " ".join(code.value for code in app.code)
+    assert "The trainer is sd-scripts, another program. You chose it." in told(app)
+    app.button(key="start").click().run()
+    assert "This app cannot start sd-scripts." in told(app)
+    assert jobs.jobs(ws) == []
+    whole(app).button(key="undo_setting").click().run()
+    assert kept(ws).engine == settings.BUILT_IN
+    assert "The built-in trainer will do the training." in told(whole(app))
+
+
+@pytest.mark.parametrize("engine", [settings.BUILT_IN, settings.SD_SCRIPTS])
+def test_the_form_shows_the_settings_of_the_chosen_trainer(ws: Workspace, step: Step, engine: str) -> None:
+    project.save(ws, dataclasses.replace(ready(ws), engine=engine))
+    app = step(guide_steps.REVIEW)
+    app.session_state["all_settings"] = True
+    for concern in settings_groups.GROUPS:
+        app.session_state[f"group_{concern}"] = True
+    app = whole(app)
+    shown = settings_groups.shown_now(kept(ws), "sd15")
+    assert {s.key for s in shown if engine not in s.engines} == set()
+    for setting in shown:
+        assert widget(app, setting.key) is not None, setting.key
 
 
 def test_the_chart_of_the_rate_is_drawn_again_only_where_a_change_can_reach_it(
