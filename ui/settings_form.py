@@ -263,7 +263,7 @@ def _left_out(opened: Project, family: str | None, search: str) -> None:
 def _history(ws: Workspace, name: str) -> None:
     saved = project.saved_at(ws, name)
     st.caption(f"Every change is saved at once.{f' Saved {state.when(saved)}.' if saved else ''}")
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         _step_button(
             "Undo the last change", "undo_setting", icons.UNDO, ws, name, projects.can_undo(ws, name)
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from lora_core import planning, settings
+from lora_core import planning, projects, settings
 from lora_core.errors import Problem, SettingsError
 from lora_core.planning import Estimate, Plan, RunImages
 from lora_core.settings import RunConfig
@@ -54,7 +54,8 @@ def look(
         return Looked((*wrong, *error.problems, *lacks))
     images = _images(settings.dump_dataset(run), _changed(run), run)
     if found is None:
-        found = [*wrong, *planning.check(run, opened.engine, ws, images=images), *lacks]
+        given = opened.preset_values.keys() - set(projects.changed_from_preset(opened))
+        found = [*wrong, *planning.check(run, opened.engine, ws, images=images, given=given), *lacks]
     estimate = planning.estimate(run, opened.engine, ws, images) if whole else None
     return Looked(tuple(found), run, images, estimate)
 

@@ -7,7 +7,7 @@ run; all else is advice. Not covered: time and memory.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from lora_core import machine
@@ -48,8 +48,11 @@ def check(
     *,
     images: RunImages | None = None,
     family: str | None = None,
+    given: Collection[str] = (),
 ) -> list[Problem]:
     """All problems of `run` at once, errors first. `images` spares a second look at the folders.
+
+    `given` are settings whose value a preset gave: that such a value is not a usual one is no news.
 
     sd-scripts is answered for as well, whether it is here or not. For it the rules follow `family`; without
     one they follow the base model, or what the settings tell.
@@ -68,7 +71,7 @@ def check(
     advice: list[Problem] = []
     for look in _ADVICE:
         advice += look(run, found)
-    told = {problem.setting for problem in [*problems, *advice]}  # by someone who knows more about it
+    told = {problem.setting for problem in [*problems, *advice]}.union(given)  # by someone who knows more
     advice += [problem for problem in _far_from_usual(run) if problem.setting not in told]
     advice += [*_about_plan(run, amount), *_second_rate(run, engine, family)]
     advice += idle_in(run, engine, family, [*problems, *advice])

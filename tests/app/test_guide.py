@@ -309,6 +309,16 @@ def test_the_form_shows_the_settings_of_the_chosen_trainer(ws: Workspace, step: 
         assert widget(app, setting.key) is not None, setting.key
 
 
+def test_an_unusual_value_is_told_where_a_person_chose_it_and_not_where_the_recipe_has_it(
+    ws: Workspace, step: Step
+) -> None:
+    recipe = project.save(ws, dataclasses.replace(ready(ws), preset_values={"learning_rate": 0.5}))
+    project.save(ws, projects.with_value(recipe, "learning_rate", 0.5))
+    assert "Learning rate is 0.5." not in told(step(guide_steps.REVIEW))
+    project.save(ws, projects.with_value(kept(ws), "learning_rate", 0.6))
+    assert "Learning rate is 0.6." in told(step(guide_steps.REVIEW))
+
+
 def test_the_chart_of_the_rate_is_drawn_again_only_where_a_change_can_reach_it(
     ws: Workspace, step: Step
 ) -> None:
