@@ -113,7 +113,7 @@ def activity(ws: Workspace, *, paused: bool = False) -> Activity:
     if at_work:
         job, status = at_work[0]
         parts = [_at_work(job, status, paused=paused)]
-        parts += [_counted(len(at_work) - 1, "more runs", "more run")]
+        parts += [_counted(len(at_work) - 1, "other job runs", "other jobs run")]
         parts += [_counted(len(found) - len(at_work), "waits", "wait")]
     else:
         first = next(iter(jobs.queue(ws)), None)
