@@ -15,9 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 from lora_core import demo, jobs
 from lora_core.datasets.importing import import_dataset
-from lora_core.datasets.uploads import uploads
 from lora_core.datasets.index import open_index
 from lora_core.datasets.journal import CaptionEdit, apply_edits
+from lora_core.datasets.uploads import uploads
 from lora_core.jobs.records import read_status, write_status
 from lora_core.workspace import Workspace
 from ui import layout
