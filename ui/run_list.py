@@ -1,7 +1,7 @@
 """The list of runs, and the loss of several of them in one chart.
 
-Covered: choosing runs to compare, page by page, the chart over them. Not covered: one run in detail
-(`ui/live_run.py`).
+Covered: choosing runs to compare, page by page, the chart over them, how the settings of two differ. Not
+covered: one run in detail (`ui/live_run.py`).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from typing import Final
 
 import streamlit as st
 
-from lora_core import jobs, runs
+from lora_core import jobs, runs, settings
+from lora_core.errors import LoraError
 from lora_core.jobs import Job, Status
 from lora_core.workspace import Workspace
 from ui import charts, feedback, icons, layout, now, state
@@ -57,9 +58,10 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
     """The list with a box before each run, and below it the chart of the chosen ones."""
     layout.subheader("Compare trainings")
     if len(found) < ENOUGH and not _page():
-        st.write("When there are two trainings or more, you can compare their loss here.")
+        st.write("When there are two trainings or more, you can compare their loss and settings here.")
         return
     st.write("Choose two or more. Their loss is then drawn in one chart.")
+    st.write("With two, it is also told how their settings differ.")
     shown = [(job, jobs.status(ws, job.id)) for job in found[:SHOWN]]
     # What waits for its first start has nothing to compare; a long queue would fill the list.
     begun = [(job, status) for job, status in shown if status.state != "queued" or status.step]
@@ -69,6 +71,12 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
     _pages(older=len(found) > SHOWN)
     if len(chosen) < ENOUGH:
         return
+    _chart(chosen)
+    if len(chosen) == ENOUGH:
+        _settings(chosen)
+
+
+def _chart(chosen: Sequence[Job]) -> None:
     with st.spinner("Reading the numbers of the trainings. Long ones take some seconds."):
         overlaid = runs.overlay(chosen)
     if not overlaid:
@@ -84,6 +92,22 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
         key="overlay",
         table="The compared loss in numbers",
     )
+
+
+def _settings(chosen: Sequence[Job]) -> None:
+    """How the settings of two trainings differ, in words; of the later one beside the earlier one."""
+    before, after = sorted(chosen, key=lambda job: (job.created, job.id))
+    names = f"“{after.name}” beside “{before.name}”"
+    try:
+        lines = settings.compared(runs.settings_of(before), runs.settings_of(after))
+    except LoraError as error:
+        feedback.care(f"{error.why} {error.fix}", title=f"The settings of {names} cannot be compared.")
+        return
+    if not lines:
+        st.write("Both were trained with the same settings.")
+        return
+    st.markdown(f"**Settings of {feedback.spoken(names)}**")
+    st.markdown("\n".join(f"- {feedback.spoken(line)}" for line in lines))
 
 
 def _line(job: Job, status: Status) -> str:

@@ -172,6 +172,21 @@ def test_several_chosen_runs_share_one_chart(ws: Workspace, open_page: Open) -> 
     assert {trace["name"] for trace in traces} == {"cat", "dog"}
 
 
+def test_of_two_chosen_runs_it_is_told_how_their_settings_differ(ws: Workspace, open_page: Open) -> None:
+    asked = demo.create_demo(ws)
+    chosen = [made.run(ws, name, "finished", steps=40) for name in ("cat", "dog")]
+    app = open_page(layout.TRAINING)
+    for job, dim in zip(chosen, (16, 8), strict=True):
+        for name, text in settings.run_files(settings.with_values(asked, {"network_dim": dim})).items():
+            (job.folder / name).write_text(text, "utf-8")
+        app.checkbox(key=f"compare_{job.id}").check().run()
+    told = [element.value.replace("\\", "") for element in app.markdown]
+    assert any("Settings of “dog” beside “cat”" in text for text in told)
+    assert any("Rank: 8 instead of 16." in text for text in told)
+    (chosen[0].folder / "config.toml").write_text("network_dim = [", "utf-8")
+    assert any("cannot be compared" in box.proto.title for box in app.run().warning)
+
+
 def test_updates_stay_paused_after_a_restart(ws: Workspace, open_page: Open) -> None:
     made.run(ws, "cat", "finished", steps=40)
     open_page(layout.TRAINING).checkbox(key="pause_updates").check().run()
