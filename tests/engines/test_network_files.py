@@ -87,6 +87,24 @@ def test_a_kohya_file_with_text_encoders_means_the_same_here_and_in_diffusers(
     assert_same(answers(going_on), answers(built_in), **EXACT)
 
 
+def test_an_alpha_of_zero_stands_for_the_rank(tmp_path: Path) -> None:
+    plain, zero, full, going_on = (tiny("sd1") for _ in range(4))
+    tensors = load_file(kohya_file(plain, tmp_path, convolutions=True))
+    ranks = {name: float(len(tensors[name.replace(".alpha", ".lora_down.weight")])) for name in tensors}
+    for base, name, of in ((zero, "zero", lambda _: 0.0), (full, "full", ranks.__getitem__)):
+        alphas = {key: torch.tensor(of(key)) for key in tensors if key.endswith(".alpha")}
+        save_file({**tensors, **alphas}, tmp_path / f"{name}.safetensors")
+        apply_lora(base, tmp_path / f"{name}.safetensors")
+    network(
+        going_on,
+        network_weights=tmp_path / "zero.safetensors",
+        dim_from_weights=True,
+        network_train_unet_only=False,
+    )
+    assert_same(answers(zero), answers(full), **EXACT)
+    assert_same(answers(going_on), answers(full), **EXACT)
+
+
 @BOTH
 @pytest.mark.parametrize("kind", [{}, {"conv_dim": 3, "conv_alpha": 1.5}], ids=["LoRA", "LoCon"])
 def test_a_file_from_here_means_the_same_in_diffusers(

@@ -74,7 +74,15 @@ def read_lora(path: Path, family: str) -> dict[str, Tensor]:
                 why=why,
                 fix="Use another copy, or an earlier save.",
             )
-    return named
+    return {name: _alpha(name, tensor, named) for name, tensor in named.items()}
+
+
+def _alpha(name: str, tensor: Tensor, all_of: Mapping[str, Tensor]) -> Tensor:
+    """An alpha of 0 stands for the rank, as in sd-scripts (`networks/lora.py`, 48d368f)."""
+    down = all_of.get(f"{name.removesuffix('.alpha')}.lora_down.weight")
+    if name.endswith(".alpha") and down is not None and not float(tensor):
+        return torch.tensor(float(len(down)))
+    return tensor
 
 
 def _unusable(name: str, tensor: Tensor) -> str:
