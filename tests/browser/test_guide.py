@@ -156,16 +156,7 @@ def test_one_gets_through_the_steps_to_a_started_training_by_keyboard_alone(
     page.keyboard.type("Blip")
     page.keyboard.press("Enter")
     expect(page.get_by_role("textbox", name="Trigger word")).to_have_value("blip")
-    press(page, "Go on to the base model")
-    at_step(page, 2)
-    pick(page, "Base model", "Demo")
-    expect(page.get_by_text("It has its own recipe.")).to_be_visible()
-    press(page, "Go on to the dataset")
-    at_step(page, 3)
-    pick(page, "Dataset", "pets")
-    expect(page.get_by_text("It has 4 pictures.")).to_be_visible()
-    press(page, "Go on to the review")
-    at_step(page, 4)
+    on_to_the_review(page)
     expect(page.get_by_text("This training takes")).to_be_visible()
     page.go_back()
     at_step(page, 3)
@@ -269,6 +260,20 @@ def expert(server: AppServer, visit: Visit) -> Page:
     return page
 
 
+def on_to_the_review(page: Page) -> None:
+    """From the first step, by keyboard: the demo's base model and the dataset pets."""
+    press(page, "Go on to the base model")
+    at_step(page, 2)
+    pick(page, "Base model", "Demo")
+    expect(page.get_by_text("It has its own recipe.")).to_be_visible()
+    press(page, "Go on to the dataset")
+    at_step(page, 3)
+    pick(page, "Dataset", "pets")
+    expect(page.get_by_text("It has 4 pictures.")).to_be_visible()
+    press(page, "Go on to the review")
+    at_step(page, 4)
+
+
 def bring_and_choose(page: Page, run_zip: Path) -> None:
     """With the pictures of the zip: the same goal, trigger word, base model and dataset as `fill` has."""
     page.locator("summary").filter(has_text="upload a zip").click()
@@ -282,16 +287,7 @@ def bring_and_choose(page: Page, run_zip: Path) -> None:
     page.locator("label").filter(has_text=re.compile("^Concept")).click()
     expect(page.get_by_text("work best")).to_be_visible()
     page.get_by_role("textbox", name="Trigger word").fill("zork")
-    press(page, "Go on to the base model")
-    at_step(page, 2)
-    pick(page, "Base model", "Demo")
-    expect(page.get_by_text("It has its own recipe.")).to_be_visible()
-    press(page, "Go on to the dataset")
-    at_step(page, 3)
-    pick(page, "Dataset", "pets")
-    expect(page.get_by_text("It has 4 pictures.")).to_be_visible()
-    press(page, "Go on to the review")
-    at_step(page, 4)
+    on_to_the_review(page)
 
 
 @pytest.mark.timeout(900)

@@ -142,7 +142,7 @@ def _rates() -> Iterator[list[str]]:
 def _rate(base: str, goal: str) -> str:
     values = composed(base, goal).values
     rate, alpha = typed_number(values["learning_rate"]), typed_number(values["network_alpha"])
-    text = "off" if values["network_train_unet_only"] else f"{typed_number(values['text_encoder_lr'][0])}"
+    text = "off" if values["network_train_unet_only"] else typed_number(values["text_encoder_lr"][0])
     return f"{rate} / {text}, {values['network_dim']} / {alpha}"
 
 
