@@ -93,11 +93,14 @@ def fail(task: Task) -> None:
 
 def leave_child(task: Task) -> None:
     """Fork a child that lives on, as a loader worker would, and wait to be killed."""
+    runs, told = os.pipe()
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.write(told, b".")
         while True:
             time.sleep(TICK_S)
+    os.read(runs, 1)  # a fork lets go of its parent's locks when it first runs
     (task.job.folder / "child").write_text(str(child))
     (task.job.folder / "began").write_text(f"{os.getpid()} 0\n")
     while True:

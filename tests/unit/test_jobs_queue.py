@@ -374,7 +374,9 @@ def test_a_loader_worker_that_outlives_its_training_keeps_no_card(
     code = (
         "import os, sys; from lora_core.jobs import liveness, slots\n"
         "lock = liveness.Lock.acquire(slots.lock_of('cuda:0')); liveness.write_owner(lock)\n"
-        "if os.fork() == 0: sys.stdin.read(); os._exit(0)\n"
+        "runs, told = os.pipe()\n"
+        "if os.fork() == 0: os.write(told, b'.'); sys.stdin.read(); os._exit(0)\n"
+        "os.read(runs, 1)\n"  # a fork lets go of the lock when it first runs
         "print(slots.in_use('cuda:0'), flush=True); os._exit(0)"
     )
     with subprocess.Popen(

@@ -33,9 +33,9 @@ from lora_core.jobs.liveness import Lock
 lock = Lock.acquire(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
+    print(os.getpid(), flush=True)  # by the child: a fork lets go of the lock when it first runs
     while True:
         time.sleep(1)
-print(child, flush=True)
 sys.stdin.read()
 """
 
