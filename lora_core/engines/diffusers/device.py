@@ -7,6 +7,7 @@ many CPU threads work. Not covered: several GPUs, which would need pictures to b
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from lora_core.engines.diffusers.bf16_products import Bf16Products
 from lora_core.errors import Problem
-from lora_core.settings import RunConfig
+from lora_core.settings import PrecisionSettings, RunConfig
 
 if sys.platform != "win32":
     import resource
@@ -68,10 +70,16 @@ def device_problems(run: RunConfig) -> list[Problem]:
         what = "Weights in 8 bits need a GPU with CUDA, and this machine has none that torch can use."
         found.append(Problem(setting="fp8_base", what=what, fix="Turn fp8_base off."))
     if precision.mixed_precision == "bf16" and not _has_bf16():
-        what = "This machine has no bf16 of its own. Each step takes many times longer, in less memory."
+        what = "This machine has no bf16 of its own. It takes less memory than float32, and no less time."
         fix = "Set mixed_precision to no, unless memory is short."
         found.append(Problem(setting="mixed_precision", what=what, fix=fix, severity="advice"))
     return found
+
+
+def products(precision: PrecisionSettings) -> AbstractContextManager[object]:
+    """How products are worked out while a run trains: as torch does it, but see `bf16_products.py`."""
+    slow = precision.mixed_precision == "bf16" and not (torch.accelerator.is_available() or _has_bf16())
+    return Bf16Products() if slow else nullcontext()
 
 
 def _has_bf16() -> bool:

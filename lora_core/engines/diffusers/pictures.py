@@ -5,9 +5,10 @@ Not covered: pixels (see `pixels.py`), latents (see `latents.py`), the order of 
 `batches.py`).
 """
 
+import hashlib
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from lora_core.settings import DatasetSettings, RunConfig, SubsetSettings
 
 _NAMED_FILES = 20
 """More names than this in one note help nobody; the count is always told."""
+_PLACES = {"image_dir", "conditioning_data_dir"}
+"""Where things lie changes nothing; what lies there is in the content."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +81,17 @@ class Pictures:
             for picture in self.training
         ]
         return [*dict.fromkeys([*learned, *(picture.caption for picture in self.held_out), ""])]
+
+    def digest(self, content: Callable[["Picture"], str]) -> str:
+        """Stands for what is learned from: another picture, cut, caption or order gives another text.
+
+        `content` tells what a picture holds, so that it may lie elsewhere.
+        """
+        uses = [
+            (content(each), each.caption, each.dataset, each.subset.model_dump(exclude=_PLACES))
+            for each in self.training
+        ]
+        return hashlib.sha256(repr(uses).encode()).hexdigest()
 
     def without(self, broken: Iterable[Picture]) -> "Pictures":
         """The same without some.

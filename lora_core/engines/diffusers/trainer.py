@@ -4,7 +4,6 @@ Covered: getting ready, the loop, and what follows a step: records, tests, saves
 to end. Each has a module named after it. Not covered: what a step computes (see `learner.py`).
 """
 
-import hashlib
 import math
 import secrets
 import time
@@ -25,6 +24,7 @@ from lora_core.engines.diffusers.device import (
     new_accelerator,
     peak_gpu_mib,
     peak_ram_mib,
+    products,
     use_threads,
 )
 from lora_core.engines.diffusers.latents import Latents, new_latents
@@ -53,6 +53,11 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
     dataset = folder / DATASET_NAME
     run = load_run(folder / CONFIG_NAME, dataset if dataset.is_file() else None)
     _refuse_unfit(run, reporter)
+    with products(run.precision):
+        return _train(folder, run, reporter, resume)
+
+
+def _train(folder: Path, run: RunConfig, reporter: Reporter, resume: Path | None) -> Path:
     prompts = read_prompts(run)
     saves = Saves(folder, run.saving)
     saves.forget_halves()
@@ -83,7 +88,7 @@ def train(folder: Path, reporter: Reporter, *, resume: Path | None = None) -> Pa
         learner=learner,
         saves=saves,
         samples=Samples(base, learner.texts, prompts, folder / "samples", run.saving.output_name),
-        origin=states.origin_of(run, accelerator, _pictures_digest(pictures, latents)),
+        origin=states.origin_of(run, accelerator, pictures.digest(latents.content)),
     )
     if state:
         trainer.go_on_from(state)
@@ -126,19 +131,6 @@ def _prepared(
     if latents.kept and accelerator.device.type != "cpu":
         base.vae.to("cpu")  # not needed on the card again until a sample is drawn
     return latents
-
-
-_PLACES: Final = {"image_dir", "conditioning_data_dir"}
-"""Where things lie changes nothing; what lies there is in the content."""
-
-
-def _pictures_digest(pictures: Pictures, latents: Latents) -> str:
-    """Stands for what is learned from: another picture, cut, caption or order gives another text."""
-    uses = [
-        (latents.content(each), each.caption, each.dataset, each.subset.model_dump(exclude=_PLACES))
-        for each in pictures.training
-    ]
-    return hashlib.sha256(repr(uses).encode()).hexdigest()
 
 
 class Trainer:
