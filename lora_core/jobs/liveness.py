@@ -209,7 +209,7 @@ def read_owner(path: Path) -> Owner | None:
         return Owner(
             pid=int(record["pid"]), started=str(record["started"]), host=str(record["host"]), about=about
         )
-    except (OSError, WorkspaceError, KeyError, TypeError, ValueError):
+    except (OSError, WorkspaceError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
