@@ -231,7 +231,7 @@ def read_status(folder: Path) -> Status | None:
         eta_s=fields.finite(record, "eta_s"),
         updated=fields.moment(record, "updated"),
         attempt=fields.whole(record, "attempt") or 1,
-        order=fields.finite(record, "order") or 0.0,
+        order=fields.moment(record, "order"),
         held=record.get("held") is True,
         not_before=fields.finite(record, "not_before"),
         device=fields.text(record, "device") or None,
