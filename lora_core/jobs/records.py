@@ -338,6 +338,12 @@ def read_job(folder: Path) -> Job:
             why=f"The folder {folder} has no job.json.",
             fix="Look at the list of jobs for the right id.",
         ) from error
+    except OSError as error:
+        raise JobError(
+            f"The job {folder.name} could not be read.",
+            why=f"The system did not give out its job.json: {error.strerror or error}.",
+            fix=f"Allow reading it, or remove the folder {folder}.",
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise JobError(
             f"The job {folder.name} could not be read.",

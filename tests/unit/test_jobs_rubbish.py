@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lora_core import jobs
-from lora_core.errors import FileTooNewError, WorkspaceError
+from lora_core.errors import FileTooNewError, JobError, WorkspaceError
 from lora_core.jobs import after, control, liveness, look, remarks, requests, runner, spawn
 from lora_core.jobs.records import read_status, status_record
 from lora_core.runs import ladder
@@ -136,6 +136,27 @@ def test_a_job_of_another_time_than_any_is_told_as_unreadable(ws: Workspace, job
     record = read_json(job.folder / "job.json") | {"created": 1e300}
     (job.folder / "job.json").write_text(json.dumps(record), "utf-8")
     assert jobs.jobs(ws) == []
+
+
+def test_a_record_that_the_system_does_not_give_out_stops_nobody(ws: Workspace, job: jobs.Job) -> None:
+    other = jobs.create(ws, "train", "two")
+    (job.folder / "job.json").unlink()
+    (job.folder / "job.json").mkdir()
+    assert [entry.job.id for entry in jobs.queue(ws)] == [other.id]
+    assert [one.id for one in jobs.jobs(ws)] == [other.id]
+    assert [one.id for one, _ in runner.Runner(ws)._open_jobs()] == [other.id]
+    with pytest.raises(JobError, match="did not give out"):
+        jobs.get(ws, job.id)
+
+
+@pytest.mark.parametrize("grace", ["NaN", "Infinity", "1e300", "-5", '"soon"'])
+def test_a_request_with_an_odd_grace_is_insisted_on_at_once(job: jobs.Job, grace: str) -> None:
+    text = f'{{"at": {grace}, "grace_s": {grace}, "force": false}}'
+    requests.path_of(job.folder, "stop").write_text(text, "utf-8")
+    asked = requests.pending(job.folder)
+    assert asked is not None
+    assert asked.grace_s == 0.0
+    assert abs(asked.at - time.time()) < 3600
 
 
 # --- a newer version ----------------------------------------------------------------------------------
