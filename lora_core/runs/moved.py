@@ -98,9 +98,12 @@ def _with_arguments(
         if s.kind not in {"path", "paths"} or s.place != "argument":
             continue
         value = getattr(getattr(run, s.concern), s.key)
-        if not isinstance(value, Path | tuple) or (s.key == _BASE and not is_the_base(value)):
+        if isinstance(value, tuple):
+            now: Any = tuple(here(path) for path in value)
+        elif isinstance(value, Path) and (s.key != _BASE or is_the_base(value)):
+            now = here(value)
+        else:
             continue
-        now = tuple(here(path) for path in value) if isinstance(value, tuple) else here(value)
         if now != value:
             run = with_values(run, {s.key: now})
     return run

@@ -383,12 +383,13 @@ def test_a_page_that_reads_on_while_the_log_is_put_aside_sees_each_line_once(tmp
         log = log_writer.LogFile(path, 10_000)
         for number in range(count):
             log.write(b"line %d\n" % number)
-            until(lambda number=number: number - len(seen) < 900)  # so far behind no page is
+            while number - len(seen) >= 900 and time.monotonic() < end:  # so far behind no page is
+                time.sleep(0.001)
         log.end()
 
+    mark, end = None, time.monotonic() + PATIENCE_S
     writer = threading.Thread(target=write)
     writer.start()
-    mark, end = None, time.monotonic() + PATIENCE_S
     while len(seen) < count and time.monotonic() < end:
         lines, mark = since(path, mark, most_lines=count)
         seen += lines
