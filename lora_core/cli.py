@@ -115,7 +115,7 @@ def train(
     if errors := [problem for problem in problems if problem.severity == "error"]:
         raise SettingsError(errors, what="The training was not started.")
     for note in [*loaded.notes, *(cli_text.problem_line(problem) for problem in problems)]:
-        print(f"Note: {note}", file=sys.stderr)
+        print(cli_text.plain(f"Note: {note}"), file=sys.stderr)
     _hand_over(ws, start_run(ws, loaded.run, engine=engine), wait=wait or not detach, as_json=as_json)
 
 
@@ -145,12 +145,13 @@ def _changes(given: Sequence[str]) -> dict[str, Any]:
 
 def _hand_over(ws: Workspace, job: Job, *, wait: bool, as_json: bool) -> None:
     """Tell the id of a job that was started, and wait for it if asked to."""
+    name = cli_text.printable(job.name)
     if as_json:
         _print_json({"id": job.id})
     elif wait:
-        print(f"Started {job.name} as the job {job.id}. Ctrl-C ends the waiting, not the job.", flush=True)
+        print(f"Started {name} as the job {job.id}. Ctrl-C ends the waiting, not the job.", flush=True)
     else:
-        print(f"Started {job.name} as the job {job.id}. See it with: python -m lora_core jobs show {job.id}")
+        print(f"Started {name} as the job {job.id}. See it with: python -m lora_core jobs show {job.id}")
     if wait:
         raise typer.Exit(_wait_and_tell(ws, job, as_json=as_json))
 
@@ -227,7 +228,9 @@ def list_jobs(context: typer.Context, as_json: JsonOption = False, workspace: Wo
         print("There are no jobs.")
     for job, status in found:
         total = f"{status.step} of {status.total}" if status.total else str(status.step or "")
-        print(f"{job.id}  {status.state:<9} {job.kind:<8} {total:>14}  {job.name}".rstrip())
+        print(
+            f"{job.id}  {status.state:<9} {job.kind:<8} {total:>14}  {cli_text.printable(job.name)}".rstrip()
+        )
 
 
 @jobs_app.command()
@@ -259,7 +262,7 @@ def log(
     if as_json:
         _print_json({"id": job.id, "lines": tail})
     else:
-        print("\n".join(tail) or "It has printed nothing yet.")
+        print(cli_text.plain("\n".join(tail)) or "It has printed nothing yet.")
 
 
 @jobs_app.command()
@@ -279,7 +282,7 @@ def stop(
     if as_json:
         _print_json(cli_text.record(ws, job, seen))
     else:
-        print(f"{job.name} is {seen.state}. {seen.message}")
+        print(cli_text.plain(f"{cli_text.printable(job.name)} is {seen.state}. {seen.message}"))
 
 
 @jobs_app.command()

@@ -57,7 +57,9 @@ def show_queue(
     if not found:
         print("No job waits.")
     for one in found:
-        print(f"{one.place:>3}  {one.job.id}  {one.job.kind:<8} {one.job.name}: {one.why}")
+        print(
+            f"{one.place:>3}  {one.job.id}  {one.job.kind:<8} {cli_text.printable(one.job.name)}: {one.why}"
+        )
 
 
 def _queued_record(one: jobs.Queued) -> dict[str, Any]:
@@ -204,7 +206,8 @@ def _tell_place(ws: Workspace, job_id: str, *, as_json: bool) -> None:
     elif as_json:
         print_json(_queued_record(found[0]))
     else:
-        print(f"{found[0].job.name} is number {found[0].place} in the queue. {found[0].why}")
+        name = cli_text.printable(found[0].job.name)
+        print(f"{name} is number {found[0].place} in the queue. {found[0].why}")
 
 
 # --- one that runs ----------------------------------------------------------------------------------
@@ -247,7 +250,7 @@ def _tell_request(ws: Workspace, job_id: str, what: str, *, as_json: bool) -> No
     if as_json:
         print_json(cli_text.record(ws, jobs.get(ws, job_id), jobs.status(ws, job_id)))
     else:
-        print(f"{jobs.get(ws, job_id).name} was asked. {what}")
+        print(f"{cli_text.printable(jobs.get(ws, job_id).name)} was asked. {what}")
 
 
 def _tell_state(ws: Workspace, job_id: str, *, as_json: bool) -> None:
@@ -255,7 +258,7 @@ def _tell_state(ws: Workspace, job_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(cli_text.record(ws, job, seen))
     else:
-        print(f"{job.name} is {seen.state}. {seen.message}")
+        print(cli_text.plain(f"{cli_text.printable(job.name)} is {seen.state}. {seen.message}"))
 
 
 # --- rules ------------------------------------------------------------------------------------------

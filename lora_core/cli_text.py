@@ -80,17 +80,18 @@ def record_lines(found: Mapping[str, Any]) -> Iterator[str]:
     for key, value in shown.items():
         if value not in (None, "", []):
             text = "\n  ".join(map(str, value)) if isinstance(value, list) else value
-            yield f"{key}: {text}"
+            yield plain(f"{key}: {text}")
 
 
 def end_lines(ws: Workspace, job: Job, ended: Status) -> Iterator[str]:
     """How a job ended: where its results are, or why there are none and what to do."""
     if ended.state != "finished":
-        yield f"{job.name} is {ended.state}. {ended.end.cause if ended.end else ended.message}"
+        cause = ended.end.cause if ended.end else ended.message
+        yield plain(f"{printable(job.name)} is {ended.state}. {cause}")
         if ended.end and ended.end.fix:
-            yield f"What to do: {ended.end.fix}"
+            yield plain(f"What to do: {ended.end.fix}")
         return
-    yield f"Finished: {job.name}"
+    yield f"Finished: {printable(job.name)}"
     found = record(ws, job, ended)
     for key, label in (("result", "LoRA file" if job.kind == "train" else "Made"), *_FOLDERS):
         if found[key]:
@@ -116,7 +117,7 @@ def progress_text(status: Status) -> str:
         parts.append(f"{minutes} min {seconds:02d} s left" if minutes else f"{seconds} s left")
     if status.loss is not None:
         parts.append(f"loss {status.loss:.4f}")
-    return " · ".join(part.removesuffix(".") for part in parts)
+    return printable(" · ".join(part.removesuffix(".") for part in parts))
 
 
 def error_record(error: LoraError) -> dict[str, Any]:
@@ -129,8 +130,8 @@ def error_record(error: LoraError) -> dict[str, Any]:
 def error_text(error: LoraError) -> str:
     """An error for people: what happened, why, and what to do; every problem on a line of its own."""
     if isinstance(error, SettingsError):
-        return "\n".join([error.what, *(f"- {problem_line(problem)}" for problem in error.problems)])
-    return f"{error.what}\nWhy: {error.why}\nWhat to do: {error.fix}"
+        return plain("\n".join([error.what, *(f"- {problem_line(problem)}" for problem in error.problems)]))
+    return plain(f"{error.what}\nWhy: {error.why}\nWhat to do: {error.fix}")
 
 
 def refused_by_system(error: OSError) -> LoraError:
@@ -151,6 +152,14 @@ def printable(text: str) -> str:
     """`text` from a file on one line: without what could move the cursor or change the terminal."""
     clean = "".join("?" if unicodedata.category(letter)[0] == "C" else letter for letter in text)
     return clean if len(clean) <= _LINE_LIMIT else f"{clean[: _LINE_LIMIT - 1]}…"
+
+
+def plain(text: str) -> str:
+    """As `printable`, of several lines and as long as they are."""
+    lines = text.replace("\t", "    ").split("\n")
+    return "\n".join(
+        "".join("?" if unicodedata.category(letter) == "Cc" else letter for letter in line) for line in lines
+    )
 
 
 def problem_line(problem: Problem) -> str:

@@ -256,7 +256,7 @@ def read_json(path: Path, *, newest_format: int | None = None) -> dict[str, Any]
         FileNotFoundError: there is no such file.
     """
     try:
-        record = json.loads(read_open(path))
+        record = _DECODER.decode(read_open(path))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise _unreadable(path) from error
     if not isinstance(record, dict):
@@ -265,6 +265,15 @@ def read_json(path: Path, *, newest_format: int | None = None) -> dict[str, Any]
     if newest_format is not None and isinstance(found, int) and found > newest_format:
         raise FileTooNewError(path.name, found, newest_format)
     return record
+
+
+def _whole_number(digits: str) -> int | float:
+    # Beyond what any field holds Python refuses to read it, or to make a float of it: infinity at most.
+    return int(digits) if len(digits) <= _DIGITS else float(digits)
+
+
+_DIGITS: Final = 40
+_DECODER: Final = json.JSONDecoder(parse_int=_whole_number)
 
 
 def _unreadable(path: Path) -> WorkspaceError:

@@ -25,16 +25,28 @@ def choose(job_id: str) -> None:
 
 
 def chosen(ws: Workspace, found: Sequence[Job]) -> Job | None:
-    """The run in the address, however old; without a known one there, the first of the list."""
-    wanted = address.part(ADDRESS)
-    newest = found[0] if found else None
-    if not wanted or any(job.id == wanted for job in found):
-        return next((job for job in found if job.id == wanted), newest)
+    """The run in the address, however old; without one there that which is at work, else the newest."""
+    # What is looked at already stays when it ends: the button to stop must not get to the next run by itself.
+    for wanted in (address.part(ADDRESS), st.session_state.get(_WIDGET)):
+        known = next((job for job in found if job.id == wanted), None) or _old(ws, wanted)
+        if known is not None:
+            return known
+    return _at_work(ws) or (found[0] if found else None)
+
+
+def _old(ws: Workspace, wanted: str | None) -> Job | None:
+    """A run that is not among the newest."""
     try:
-        job = jobs.get(ws, wanted)
+        job = jobs.get(ws, wanted or "")
     except LoraError:
-        return newest
-    return job if job.kind == "train" else newest
+        return None
+    return job if job.kind == "train" else None
+
+
+def _at_work(ws: Workspace) -> Job | None:
+    """The run that trains now, one of this computer before others; what waits behind it is newer."""
+    active = [(job, status) for job, status in now.live(ws) if job.kind == "train" and status.active]
+    return min(active, key=lambda pair: pair[1].elsewhere is not None)[0] if active else None
 
 
 def pick(found: Sequence[Job], current: Job) -> None:

@@ -83,12 +83,18 @@ class _Record:
 
     def step(self, name: str) -> dict[str, Any]:
         """What is known of a step; empty before it began."""
-        found = self._values.setdefault("steps", {}).get(name)
+        found = self._steps().get(name)
         return dict(found) if isinstance(found, dict) else {}
+
+    def _steps(self) -> dict[str, Any]:
+        if not isinstance(self._values.get("steps"), dict):
+            self._values["steps"] = {}
+        steps: dict[str, Any] = self._values["steps"]
+        return steps
 
     def put(self, name: str, **values: Any) -> dict[str, Any]:
         made = {**self.step(name), **values, "at": time.time()}
-        self._values["steps"][name] = made
+        self._steps()[name] = made
         write_json(self._path, self._values)
         return made
 

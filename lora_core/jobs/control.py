@@ -133,7 +133,7 @@ def status(workspace: Workspace, job_id: str) -> Status:
     job = get(workspace, job_id)
     seen = look.status(job)
     open_ = seen.state == "queued" or seen.state in ACTIVE or seen.end is look.UNSETTLED
-    if open_ and seen.elsewhere is None:
+    if open_ and seen.elsewhere is None and not seen.newer:
         try:
             if not runner_alive(workspace):
                 ensure_runner(workspace)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lora_core.errors import JobError, LoraError, WorkspaceError
-from lora_core.jobs.records import Job, Status, read_job, read_status
+from lora_core.jobs.records import Job, Status, read_job, read_status, too_new
 from lora_core.workspace import Workspace
 
 _known: dict[str, tuple[int, Job]] = {}
@@ -117,6 +117,8 @@ class OpenJobs:
             self.closed_now.append((job_id, status))
             return None
         self._closed.pop(job_id, None)
+        if status.newer if status is not None else too_new(Path(self._folder, job_id)):
+            return None  # not ours to start, to end or to write down: a newer version of the app has it
         try:
             return _known_or_read(self._folder, job_id), status
         except LoraError:

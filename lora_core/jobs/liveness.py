@@ -12,7 +12,8 @@ The rules that make it true:
 - A look is a shared lock, taken and given back at once. Owners poll for theirs for a while, so a
   look can delay an owner by a moment and never refuse it.
 - Nobody is called dead after one look, nor while the process that wrote itself down still runs.
-- A process id is never believed without the start time of its process, which no other can have.
+- A process id is never believed without the start time of its process, which no other can have, nor in a
+  copy of the folder that it was written in.
 - Where the file system's locks do not hold (see `lora_core.volumes`), the lock that is called
   `engine.lock` lies on this computer's own disk; the record of its owner stays where its name says.
 """
@@ -38,6 +39,8 @@ from lora_core.workspace import long_path, read_json, replace_open
 _POLL_S: Final = 0.02
 _LOOKS: Final = 3
 _LOOK_GAP_S: Final = 0.015  # longer than another process needs for its look, measured 0.03 ms
+
+_KNOWN: Final = frozenset({"format", "pid", "started", "host", "folder"})
 
 _held: dict[int, "Lock"] = {}
 
@@ -173,10 +176,12 @@ class Owner:
     host: str
     about: Mapping[str, Any]
     """What the owner told besides, such as the attempt."""
+    copied: bool = False
+    """True when the record came here with a copy of its folder: then its process works on the other one."""
 
     def lives(self) -> bool:
-        """True when this very process runs on this machine; a zombie does not."""
-        return self.host == here() and process_start(self.pid) == self.started
+        """True when this very process runs on this machine and works here; a zombie does not."""
+        return not self.copied and self.host == here() and process_start(self.pid) == self.started
 
     def from_before_restart(self) -> bool:
         """True when the computer was started again since; False where the system cannot tell."""
@@ -194,6 +199,7 @@ def write_owner(lock: Lock, **about: Any) -> None:
         "pid": os.getpid(),
         "started": process_start(os.getpid()) or "",
         "host": here(),
+        "folder": _place(lock.path),
     }
     path = lock.path.with_suffix(".json")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -205,12 +211,29 @@ def read_owner(path: Path) -> Owner | None:
     """Who had or has the lock at `path`; None when nobody wrote that down readably."""
     try:
         record = read_json(path.with_suffix(".json"))
-        about = {k: v for k, v in record.items() if k not in {"format", "pid", "started", "host"}}
+        about = {k: v for k, v in record.items() if k not in _KNOWN}
         return Owner(
-            pid=int(record["pid"]), started=str(record["started"]), host=str(record["host"]), about=about
+            pid=int(record["pid"]),
+            started=str(record["started"]),
+            host=str(record["host"]),
+            about=about,
+            copied=_is_copy(record.get("folder"), path),
         )
-    except (OSError, WorkspaceError, KeyError, TypeError, ValueError):
+    except (OSError, WorkspaceError, KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def _place(path: Path) -> list[Any]:
+    folder = path.parent.resolve()
+    return [str(folder), folder.stat().st_ino]
+
+
+def _is_copy(written: object, path: Path) -> bool:
+    """True when a record lies in another folder than that for which it was written.
+
+    One that was moved has another name and the same number, one on some network volumes the other way round.
+    """
+    return isinstance(written, list) and not set(map(str, written)) & set(map(str, _place(path)))
 
 
 def process_start(pid: int) -> str | None:

@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Final
 
 from lora_core.jobs import hosts, liveness, remarks, requests
-from lora_core.jobs.records import ACTIVE, TABLE, End, Job, Saved, State, Status, move, read_status
+from lora_core.jobs.records import (
+    ACTIVE,
+    TABLE,
+    End,
+    Job,
+    Saved,
+    State,
+    Status,
+    move,
+    noted,
+    read_status,
+    too_new,
+)
 from lora_core.jobs.states import complete_states
 
 STARTING_LIMIT_S: Final = 60.0
@@ -26,6 +38,12 @@ UNSETTLED: Final = End(
 )
 """Stands in for the end of a job whose process is dead and whose end nobody wrote down yet."""
 
+_NOT_OURS: Final = End(
+    cause="The process that did this work is gone. A newer version of this app wrote its status.",
+    fix="Update the app. It then finds out how the job ended.",
+)
+NEWER: Final = "A newer version of this app wrote its status, so this version shows it and changes nothing."
+
 
 def engine_lock(folder: Path) -> Path:
     return folder / "engine.lock"
@@ -33,7 +51,8 @@ def engine_lock(folder: Path) -> Path:
 
 def recorded(job: Job) -> Status:
     """The status on record, or one rebuilt from the lock, the progress and the saved states."""
-    return read_status(job.folder) or rebuilt(job)
+    seen = read_status(job.folder) or rebuilt(job)
+    return noted(seen, NEWER) if seen.newer else seen
 
 
 def status(job: Job) -> Status:
@@ -46,7 +65,7 @@ def status(job: Job) -> Status:
         if not liveness.alive(engine_lock(job.folder)):
             seen = recorded(job)  # it may have written its end just before it let go
             if seen.state in ACTIVE and not _may_still_start(seen):
-                seen = move(seen, "lost", end=UNSETTLED)
+                seen = move(seen, "lost", end=_NOT_OURS if seen.newer else UNSETTLED)
         else:
             seen = _as_asked(job, seen)
     return remarks.told(job.folder, with_message(job, seen))
@@ -67,7 +86,7 @@ def rebuilt(job: Job) -> Status:
     """What can be known without a status file."""
     owner = liveness.read_owner(engine_lock(job.folder))
     attempt = owner.about.get("attempt") if owner else None
-    states = complete_states(job.folder)
+    states, newer = complete_states(job.folder), too_new(job.folder)
     known = Status(
         state="running",
         step=last_step(job.folder),
@@ -75,13 +94,17 @@ def rebuilt(job: Job) -> Status:
         order=job.created,
         updated=time.time(),
         saved=Saved(step=states[0].step, path=f"jobs/{job.id}/states/{states[0].name}") if states else None,
-        notes=("Its status file was missing or unreadable, so a part of what it told is gone.",),
+        newer=newer,
+        notes=()
+        if newer
+        else ("Its status file was missing or unreadable, so a part of what it told is gone.",),
     )
     if liveness.alive(engine_lock(job.folder)) or hosts.elsewhere(job, None) is not None:
         return known
+    missing = "Its status file was missing or unreadable, and no process works on it."
     end = End(
-        cause="Its status file was missing or unreadable, and no process works on it.",
-        fix=what_next(job, known),
+        cause=f"{NEWER} No process works on it." if newer else missing,
+        fix="Update the app." if newer else what_next(job, known),
         at=time.time(),
         step=known.step,
     )

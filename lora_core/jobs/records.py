@@ -6,7 +6,6 @@ what (see control.py).
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
-from lora_core.errors import JobError, WorkspaceError
+from lora_core.errors import FileTooNewError, JobError, WorkspaceError
+from lora_core.jobs import fields
 from lora_core.jobs.liveness import Lock
 from lora_core.workspace import read_json, replace_open, write_json
 
@@ -163,6 +163,8 @@ class Status:
     """While it stops or pauses: seconds until it is ended by force. Not in the record."""
     elsewhere: str | None = None
     """The other computer that a waiting or running job belongs to. Not in the record."""
+    newer: bool = False
+    """True when a newer version of the app wrote it: nothing here may change it. Not in the record."""
 
     @property
     def active(self) -> bool:
@@ -178,7 +180,7 @@ class Status:
         return self.state in RESUMABLE
 
 
-_NOT_WRITTEN: Final = frozenset({"message", "grace_left_s", "elsewhere"})
+_NOT_WRITTEN: Final = frozenset({"message", "grace_left_s", "elsewhere", "newer"})
 
 
 def move(status: Status, to: State, **changes: Any) -> Status:
@@ -211,36 +213,56 @@ def status_record(status: Status) -> dict[str, Any]:
 
 
 def read_status(folder: Path) -> Status | None:
-    """The status on record; None where the file is missing or is not one.
+    """The status on record; None where the file is missing or is not one, or has a state of a newer version.
 
     Single fields of the wrong type fall back to unknown, so that one odd value costs no more.
     """
-    try:
-        record = read_json(folder / "status.json", newest_format=FORMAT)
-    except (OSError, WorkspaceError):
-        return None
+    record = _status_file(folder)
     state = record.get("state")
     if state not in STATES:
         return None
     return Status(
         state=state,
-        phase=_text(record, "phase"),
-        step=_whole(record, "step") or 0,
-        total=_whole(record, "total"),
-        loss=_number(record, "loss"),
-        steps_per_s=_number(record, "steps_per_s"),
-        eta_s=_number(record, "eta_s"),
-        updated=_number(record, "updated") or 0.0,
-        attempt=_whole(record, "attempt") or 1,
-        order=_number(record, "order") or 0.0,
+        phase=fields.text(record, "phase"),
+        step=fields.whole(record, "step") or 0,
+        total=fields.whole(record, "total"),
+        loss=fields.number(record, "loss"),
+        steps_per_s=fields.finite(record, "steps_per_s"),
+        eta_s=fields.finite(record, "eta_s"),
+        updated=fields.moment(record, "updated"),
+        attempt=fields.whole(record, "attempt") or 1,
+        order=fields.moment(record, "order"),
         held=record.get("held") is True,
-        not_before=_time(record, "not_before"),
-        device=_text(record, "device") or None,
-        resume_from=_text(record, "resume_from") or None,
+        not_before=fields.finite(record, "not_before"),
+        device=fields.text(record, "device") or None,
+        resume_from=fields.text(record, "resume_from") or None,
         saved=_saved(record.get("saved")),
         notes=_notes(record.get("notes")),
         end=_end(record.get("end")),
+        newer=_is_newer(record),
     )
+
+
+def too_new(folder: Path) -> bool:
+    """True when a newer version of the app wrote the status: it may be read here, and not changed."""
+    return _is_newer(_status_file(folder))
+
+
+def _status_file(folder: Path) -> dict[str, Any]:
+    try:
+        return read_json(folder / "status.json")
+    except (OSError, WorkspaceError):
+        return {}
+
+
+def _created(value: Any) -> float:
+    if not 0 <= (created := float(value)) <= fields.LAST_MOMENT:
+        raise ValueError(f"created is {value}, which no calendar can show")
+    return created
+
+
+def _is_newer(record: Mapping[str, Any]) -> bool:
+    return (fields.whole(record, "format") or 0) > FORMAT
 
 
 def write_status(folder: Path, status: Status, *, durable: bool = True) -> None:
@@ -272,6 +294,7 @@ def changing(folder: Path) -> Iterator[None]:
 
     Raises:
         JobError: another process held it for 30 s.
+        FileTooNewError: a newer version of the app wrote the status; this one would lose a part of it.
     """
     try:
         lock = Lock.acquire(folder / "status.lock", timeout_s=CHANGE_TIMEOUT_S)
@@ -282,6 +305,8 @@ def changing(folder: Path) -> Iterator[None]:
             fix="Try again. If it stays so, restart the computer.",
         ) from error
     with lock:
+        if _is_newer(record := _status_file(folder)):
+            raise FileTooNewError("status.json", record["format"], FORMAT)
         yield
 
 
@@ -299,19 +324,25 @@ def read_job(folder: Path) -> Job:
             kind=str(record["kind"]),
             name=str(record["name"]),
             folder=folder,
-            created=float(record["created"]),
-            engine=_text(record, "engine") or None,
-            host=_text(record, "host"),
-            parent=_text(record, "parent") or None,
-            project=_text(record, "project") or None,
-            params=_mapping(record, "params"),
-            hashes=_mapping(record, "hashes"),
+            created=_created(record["created"]),
+            engine=fields.text(record, "engine") or None,
+            host=fields.text(record, "host"),
+            parent=fields.text(record, "parent") or None,
+            project=fields.text(record, "project") or None,
+            params=fields.mapping(record, "params"),
+            hashes=fields.mapping(record, "hashes"),
         )
     except FileNotFoundError as error:
         raise JobError(
             f"There is no job {folder.name}.",
             why=f"The folder {folder} has no job.json.",
             fix="Look at the list of jobs for the right id.",
+        ) from error
+    except OSError as error:
+        raise JobError(
+            f"The job {folder.name} could not be read.",
+            why=f"The system did not give out its job.json: {error.strerror or error}.",
+            fix=f"Allow reading it, or remove the folder {folder}.",
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise JobError(
@@ -330,34 +361,6 @@ def job_record(job: Job) -> dict[str, Any]:
     }
 
 
-def _text(record: Mapping[str, Any], key: str) -> str:
-    value = record.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _number(record: Mapping[str, Any], key: str) -> float | None:
-    value = record.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # NaN is kept: a loss that is not a number is news, not rubbish.
-    return None if math.isinf(value) else float(value)
-
-
-def _time(record: Mapping[str, Any], key: str) -> float | None:
-    value = _number(record, key)
-    return None if value is None or math.isnan(value) else value
-
-
-def _whole(record: Mapping[str, Any], key: str) -> int | None:
-    value = record.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _mapping(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = record.get(key)
-    return dict(value) if isinstance(value, dict) else {}
-
-
 def _notes(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
@@ -367,19 +370,19 @@ def _notes(value: object) -> tuple[str, ...]:
 def _saved(value: object) -> Saved | None:
     if not isinstance(value, dict) or not isinstance(value.get("path"), str):
         return None
-    return Saved(step=_whole(value, "step") or 0, path=value["path"])
+    return Saved(step=fields.whole(value, "step") or 0, path=value["path"])
 
 
 def _end(value: object) -> End | None:
     if not isinstance(value, dict):
         return None
     return End(
-        cause=_text(value, "cause"),
-        fix=_text(value, "fix"),
-        evidence=_text(value, "evidence"),
-        exit_code=_whole(value, "exit_code"),
-        at=_number(value, "at") or 0.0,
-        step=_whole(value, "step") or 0,
-        result=_text(value, "result") or None,
-        row=_text(value, "row"),
+        cause=fields.text(value, "cause"),
+        fix=fields.text(value, "fix"),
+        evidence=fields.text(value, "evidence"),
+        exit_code=fields.whole(value, "exit_code"),
+        at=fields.moment(value, "at"),
+        step=fields.whole(value, "step") or 0,
+        result=fields.text(value, "result") or None,
+        row=fields.text(value, "row"),
     )

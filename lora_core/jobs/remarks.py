@@ -79,7 +79,7 @@ def _stall(record: dict[str, Any]) -> Stall | None:
             text=str(found["text"]),
             quiet_s=float(found["quiet_s"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -13,9 +13,11 @@ from typing import Final, Literal
 from uuid import uuid4
 
 from lora_core.errors import WorkspaceError
+from lora_core.jobs import fields
 from lora_core.workspace import read_json, replace_open
 
 Name = Literal["stop", "pause", "save", "sample"]
+LONGEST_GRACE_S: Final = 3600.0
 NAMES: Final[tuple[Name, ...]] = ("stop", "pause", "save", "sample")
 
 
@@ -61,11 +63,11 @@ def pending(folder: Path) -> Ask | None:
             record = read_json(path)
         except (OSError, WorkspaceError):
             record = {}
-        at, grace_s = record.get("at"), record.get("grace_s")
+        grace_s = fields.finite(record, "grace_s") or 0.0
         return Ask(
             name="stop" if name == "stop" else "pause",
-            at=float(at) if isinstance(at, int | float) else written,
-            grace_s=float(grace_s) if isinstance(grace_s, int | float) else 0.0,
+            at=fields.moment(record, "at") or written,
+            grace_s=grace_s if 0.0 <= grace_s <= LONGEST_GRACE_S else 0.0,  # or it would never be insisted on
             force=record.get("force") is True,
         )
     return None

@@ -210,7 +210,7 @@ def taken(job: Job) -> tuple[Taken, ...]:
             )
             for step in _steps(job.folder)
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return ()
 
 

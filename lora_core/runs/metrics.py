@@ -43,6 +43,9 @@ class Curve:
         return len(self.steps)
 
 
+_TOO_MANY: Final = 2**63
+
+
 class Progress:
     """Follows one run's progress.jsonl; `refresh` reads what is new, `curve` holds all of it."""
 
@@ -103,7 +106,7 @@ class Progress:
             self.total = total if isinstance(total, int) else None
             return False
         step = record.get("step")
-        if not isinstance(step, int) or isinstance(step, bool):
+        if not isinstance(step, int) or not _is_number(step):
             return False
         if _is_number(record.get("validation_loss")):
             self._add_validation(step, float(record["validation_loss"]))
@@ -154,7 +157,11 @@ class Progress:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int):
+        return (
+            not isinstance(value, bool) and abs(value) < _TOO_MANY
+        )  # beyond that, none of ours: no float holds it
+    return isinstance(value, float)
 
 
 def read_curve(folder: Path) -> Curve:

@@ -13,7 +13,7 @@ from lora_core.jobs.kinds import Task
 from lora_core.jobs.look import engine_lock
 from lora_core.planning import recorded
 from lora_core.reporting import Ended, Progress
-from lora_core.runs import ladder
+from lora_core.runs import ladder, moved
 from lora_core.runs import smoke as two_steps
 from lora_core.runs.export import EXPORTS, export_run_zip
 from lora_core.settings import CONFIG_NAME, load_run
@@ -23,6 +23,8 @@ from lora_core.workspace import safe_name
 def train(task: Task) -> Path:
     """As `lora_core.jobs.work.train`; what it took is kept, which is a help: nothing fails for lack of it."""
     ladder.finish_begun(task.job)  # else it could train with one half of a change
+    if said := moved.follow(task.workspace, task.job):
+        task.reporter.note(said)
     lora = work.train(task)
     try:
         recorded.remember(task.workspace, task.job, started=_started_s(task))

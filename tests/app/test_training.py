@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from lora_core import demo, jobs, planning, projects, settings
 from lora_core.errors import SettingsError
+from lora_core.jobs import records
 from lora_core.jobs.look import UNSETTLED
 from lora_core.projects import Project
 from lora_core.workspace import Workspace
@@ -125,6 +126,31 @@ def test_the_run_in_the_address_is_the_one_that_is_shown(ws: Workspace, open_pag
     made.run(ws, "newer", "finished", steps=40)
     assert open_page(layout.TRAINING, run=older.id).selectbox(key="run_looked_at").value == older.id
     assert open_page(layout.TRAINING).selectbox(key="run_looked_at").value != older.id
+
+
+def test_without_a_run_in_the_address_the_one_at_work_is_shown_and_stays_when_it_ends(
+    ws: Workspace, open_page: Open
+) -> None:
+    with made.no_runner(ws):
+        first = made.run(ws, "first", "running", steps=12)
+        waits = made.run(ws, "waits", "queued", steps=0)
+        with made.at_work(first):
+            app = open_page(layout.TRAINING)
+            assert app.selectbox(key="run_looked_at").value == first.id
+            records.write_status(
+                first.folder, replace(of(first), state="stopped", end=jobs.End(cause="As asked."))
+            )
+            records.write_status(waits.folder, replace(of(waits), state="running"))
+            with made.at_work(waits):
+                # Else the button that stopped the one would stop the other a moment later.
+                assert app.run().selectbox(key="run_looked_at").value == first.id
+                assert open_page(layout.TRAINING).selectbox(key="run_looked_at").value == waits.id
+
+
+def of(job: jobs.Job) -> jobs.Status:
+    status = records.read_status(job.folder)
+    assert status is not None
+    return status
 
 
 def test_a_message_from_before_a_press_does_not_bring_the_old_view_back(

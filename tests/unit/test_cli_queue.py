@@ -151,3 +151,22 @@ def test_a_job_that_does_not_wait_is_bad_input(ws: Workspace, run: Run, three: l
     assert status.state == "stopped"
     for arguments in (["hold", three[0].id], ["release", three[0].id], ["start-at", three[0].id, "now"]):
         assert run(*arguments)[0] == 2
+
+
+def test_a_name_of_a_job_from_somebody_else_cannot_write_on_the_terminal(ws: Workspace, run: Run) -> None:
+    job = jobs.create(ws, "train", "a\x1b[31mred\nline\x07", start=False, hold=True)
+    (job.folder / "train.log").write_bytes(b"loading\x1b]0;a title\x07\x08\n")
+    asked = [
+        (),
+        ("queue",),
+        ("show", job.id),
+        ("log", job.id),
+        ("save", job.id),
+        ("start-at", job.id, "22:00"),
+    ]
+    for arguments in [*asked, ("pause", job.id), ("remove", job.id), ("resume", job.id), ("hold", job.id)]:
+        _, out, error = run(*arguments)
+        assert (out + error).strip(), arguments
+        odd = {letter for letter in out + error if ord(letter) < 32} - {"\n"}
+        assert not odd, arguments
+    assert len(run()[1].splitlines()) == 1, "a line for each job"

@@ -232,6 +232,42 @@ def test_a_huge_log_costs_no_more_than_its_end(tmp_path: Path) -> None:
     assert tail(tmp_path / "train.log", 2) == ["last but one", "last"]
 
 
+OUT_OF_MEMORY = """Traceback (most recent call last):
+  File "train.py", line 1, in <module>
+torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB
+"""
+
+
+def test_a_progress_bar_of_a_night_is_shown_with_what_came_before_it(tmp_path: Path) -> None:
+    bar = b"".join(b"steps: %d/60000 avr_loss=0.1234 [a longer text]\r" % n for n in range(60_000))
+    assert len(bar) > 2_500_000, "longer than what is read of a log at once"
+    (tmp_path / "train.log").write_bytes(b"start\n" + bar)
+    assert tail(tmp_path / "train.log") == ["start", "steps: 59999/60000 avr_loss=0.1234 [a longer text]"]
+
+
+@pytest.mark.parametrize("behind", [b"\n", b""], ids=["whole", "cut off"])
+def test_one_huge_line_hides_neither_the_cause_nor_makes_it_huge(tmp_path: Path, behind: bytes) -> None:
+    log = OUT_OF_MEMORY.encode().rstrip() + b" " + b"x" * 3_000_000 + b" the end" + behind
+    (tmp_path / "train.log").write_bytes(b"start\n" + log)
+    rows = tail(tmp_path / "train.log", 300)
+    assert [row[:9] for row in rows] == ["start", "Traceback", '  File "t', "torch.cud"]
+    assert rows[-1].endswith(" the end")
+    assert len(rows[-1]) < 3000
+    why = explain(1, rows)
+    assert (why.row, len(why.evidence) < 2000) == ("cuda_oom", True)
+
+
+def test_a_whole_log_of_long_lines_is_kept_short_with_an_end() -> None:
+    why = explain(1, ["x" * 2000] * 30)
+    assert len(why.evidence) < 8000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252", "latin-1"])
+def test_a_log_in_another_encoding_is_explained(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "train.log").write_bytes(f"C:\\Benutzer\\Jürgen\n{OUT_OF_MEMORY}".encode(encoding))
+    assert explain(1, tail(tmp_path / "train.log")).row == "cuda_oom"
+
+
 def test_bytes_that_are_no_text_do_not_hide_the_rest(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_bytes(b"\xff\xfe\nfine\n")
     assert tail(tmp_path / "train.log")[-1] == "fine"

@@ -5,11 +5,13 @@ import os
 import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from killed import killed_at
 from safetensors.numpy import save_file
 
 from lora_core import jobs
@@ -251,33 +253,6 @@ def test_a_copy_that_fails_leaves_no_empty_lora(
     assert list(ws.loras.iterdir()) == []
 
 
-def killed_at(operation: int, ws: Workspace, job: jobs.Job, lora: Path, *, links: bool) -> bool:
-    """Publish in a child that dies before its file operation of that number; False if it got to its end."""
-    child = os.fork()
-    if child == 0:
-        seen = 0
-
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal seen
-            if not event.startswith(("open", "os.", "shutil.")) or str(ws.loras) not in str(arguments):
-                return
-            if seen == operation:
-                os._exit(9)
-            seen += 1
-            if event == "os.link" and not links:
-                raise OSError(95, "Operation not supported")
-
-        try:
-            sys.addaudithook(hook)
-            publish.publish(ws, job, lora)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in {0, 9}
-    return code == 9
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a forked process between two file operations")
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
@@ -294,9 +269,10 @@ def test_a_kill_at_any_point_of_publishing_is_completed_and_never_doubled(
             file.unlink()
         if again:
             publish.publish(ws, job, lora_file(job, value=1.0))
-        died = killed_at(operations, ws, job, lora_file(job, value=2.0), links=links)
-        for lora in ws.loras.glob("*.safetensors"):
-            check_sound(lora)  # what is to be seen is whole, at any time
+        lora = lora_file(job, value=2.0)
+        died = killed_at(operations, ws.loras, partial(publish.publish, ws, job, lora))
+        for placed in ws.loras.glob("*.safetensors"):
+            check_sound(placed)  # what is to be seen is whole, at any time
         newest = lora_file(job, value=3.0)
         target = publish.publish(ws, job, newest)
         assert list(ws.loras.glob("[!.]*.safetensors")) == [target], operations

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -358,6 +359,42 @@ def test_reading_on_goes_over_a_log_that_was_put_aside(tmp_path: Path) -> None:
     lines, mark = since(log, mark)
     assert lines == ["two", "three"]
     assert since(log, mark) == ([], mark)
+
+
+def test_reading_on_goes_over_a_log_that_was_put_aside_twice(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_bytes(b"one\n")
+    _, mark = since(log)
+    with log.open("ab") as file:
+        file.write(b"two\n")
+    log.rename(tmp_path / "train.log.2")
+    (tmp_path / "train.log.1").write_bytes(b"three\n")
+    log.write_bytes(b"four\n")
+    lines, mark = since(log, mark)
+    assert lines == ["two", "three", "four"]
+    assert since(log, mark) == ([], mark)
+
+
+def test_a_page_that_reads_on_while_the_log_is_put_aside_sees_each_line_once(tmp_path: Path) -> None:
+    path, count = tmp_path / "train.log", 6000
+    seen: list[str] = []
+
+    def write() -> None:
+        log = log_writer.LogFile(path, 10_000)
+        for number in range(count):
+            log.write(b"line %d\n" % number)
+            while number - len(seen) >= 900 and time.monotonic() < end:  # so far behind no page is
+                time.sleep(0.001)
+        log.end()
+
+    mark, end = None, time.monotonic() + PATIENCE_S
+    writer = threading.Thread(target=write)
+    writer.start()
+    while len(seen) < count and time.monotonic() < end:
+        lines, mark = since(path, mark, most_lines=count)
+        seen += lines
+    writer.join()
+    assert seen == [f"line {number}" for number in range(count)]
 
 
 def test_the_last_words_of_a_process_are_read_when_they_are_written(tmp_path: Path) -> None:

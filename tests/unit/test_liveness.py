@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,24 @@ def test_a_recycled_process_id_fakes_nothing(tmp_path: Path) -> None:
     record["started"] = record["started"][:-1] + ("1" if record["started"][-1] != "1" else "2")
     (tmp_path / "engine.json").write_text(json.dumps(record))
     assert not alive(path)
+
+
+def test_an_owner_works_in_its_own_folder_and_not_in_a_copy_of_it(tmp_path: Path) -> None:
+    folder, copy, moved = tmp_path / "job", tmp_path / "copy", tmp_path / "moved"
+    folder.mkdir()
+    with start(HOLD, folder / "engine.lock") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        shutil.copytree(folder, copy)
+        assert alive(folder / "engine.lock")
+        assert not alive(copy / "engine.lock"), "else a stop of the copy would end the work of the other"
+        told = read_owner(copy / "engine.lock")
+        assert told is not None
+        assert not told.lives()
+        folder.rename(moved)
+        (moved / "engine.lock").unlink()
+        assert alive(moved / "engine.lock"), "a folder that was moved is still its own"
+        process.kill()
 
 
 def test_a_zombie_is_dead() -> None:

@@ -13,9 +13,9 @@ from lora_core.jobs import Job
 from lora_core.runs import Curve, Progress, overlay, read_curve, thin
 
 
-def record(step: int, loss: float = 1.0, **rest: Any) -> str:
+def record(number: int, mean: float = 1.0, **rest: Any) -> str:
     return (
-        json.dumps({"kind": "step", "step": step, "loss": loss, "lr": 1e-3, "time": 100.0 + step} | rest)
+        json.dumps({"kind": "step", "step": number, "loss": mean, "lr": 1e-3, "time": 100.0 + number} | rest)
         + "\n"
     )
 
@@ -69,6 +69,12 @@ def test_a_line_that_is_being_written_waits_for_its_rest(file: Path) -> None:
 def test_a_line_of_rubbish_costs_only_itself(file: Path, rubbish: str) -> None:
     append(file, record(1) + rubbish + "\n" + record(3))
     assert read_curve(file.parent).steps == [1, 3]
+
+
+@pytest.mark.parametrize("key", ["step", "loss", "validation_loss", "lr", "time"])
+def test_a_number_that_no_float_holds_costs_only_itself(file: Path, key: str) -> None:
+    append(file, record(1) + record(2, **{key: 10**400}) + record(3))
+    assert read_curve(file.parent).steps in ([1, 3], [1, 2, 3])
 
 
 def test_validation_has_steps_of_its_own(file: Path) -> None:

@@ -10,7 +10,7 @@ from lora_core import engines, jobs, runs
 from lora_core.errors import NoRoomError, Problem, SettingsError
 from lora_core.jobs import control, space
 from lora_core.jobs.records import End, Status, write_status
-from lora_core.runs import start
+from lora_core.runs import moved, start
 from lora_core.runs.start import base_model_hash, listing_hash
 from lora_core.settings import RunConfig, loads_run
 from lora_core.workspace import Workspace, read_json
@@ -198,3 +198,53 @@ def test_a_run_that_cannot_be_counted_is_not_refused_for_it(
     assert start.space_needed(run) is None
     job = runs.start_run(ws, run)
     assert "despite_space" not in job.params
+
+
+# --- a workspace that was moved -------------------------------------------------------------------------
+
+
+def moved_to(ws: Workspace, place: Path) -> Workspace:
+    ws.root.rename(place)
+    return Workspace.open(place)
+
+
+def test_a_run_that_waits_follows_its_workspace_to_another_folder(
+    ws: Workspace, run: RunConfig, agreeing: Any, tmp_path: Path
+) -> None:
+    job_id = runs.start_run(ws, run).id
+    there = moved_to(ws, tmp_path / "an other place")
+    job = jobs.get(there, job_id)
+    told = moved.follow(there, job)
+    assert told is not None
+    assert told.endswith("datasets/cats, models/checkpoints/base.")
+    now = runs.settings_of(job)
+    assert now.dataset.datasets[0].subsets[0].image_dir == there.datasets / "cats"
+    assert now.model.pretrained_model_name_or_path == there.checkpoints / "base"
+    assert now.network == run.network
+    assert moved.follow(there, job) is None, "once is enough"
+
+
+@pytest.mark.parametrize("other", ["pictures", "base"])
+def test_other_files_in_the_place_of_those_of_the_run_are_not_taken(
+    ws: Workspace, run: RunConfig, agreeing: Any, tmp_path: Path, other: str
+) -> None:
+    job_id = runs.start_run(ws, run).id
+    there = moved_to(ws, tmp_path / "moved")
+    changed = (
+        there.datasets / "cats" / "one.png"
+        if other == "pictures"
+        else there.checkpoints / "base" / "more.json"
+    )
+    changed.write_bytes(b"of another time")
+    job = jobs.get(there, job_id)
+    told = moved.follow(there, job) or ""
+    assert ("datasets/cats" in told, "checkpoints/base" in told) == (other == "base", other == "pictures")
+
+
+def test_a_run_whose_files_are_where_they_were_is_left_alone(
+    ws: Workspace, run: RunConfig, agreeing: Any
+) -> None:
+    job = runs.start_run(ws, run)
+    before = {file.name: file.read_bytes() for file in job.folder.iterdir() if file.is_file()}
+    assert moved.follow(ws, job) is None
+    assert {file.name: file.read_bytes() for file in job.folder.iterdir() if file.is_file()} == before

@@ -5,10 +5,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killed import killed_at
 
 from lora_core.engines import manifest
 from lora_core.engines.diffusers.saves import Saves
@@ -265,7 +267,7 @@ def test_a_kill_at_any_boundary_inside_a_save_leaves_a_good_state(tmp_path: Path
         folder.mkdir()
         save(folder, 1)
         save(folder, 2)
-        died = _killed_at(operations, folder, lambda folder=folder: save(folder, step))  # type: ignore[misc]  # bound on purpose
+        died = killed_at(operations, folder, partial(save, folder, step))
         good = complete_states(folder)
         assert good, f"no good state after a kill at operation {operations}"
         for state in good:
@@ -277,29 +279,3 @@ def test_a_kill_at_any_boundary_inside_a_save_leaves_a_good_state(tmp_path: Path
         operations += 1
     assert [state.step for state in complete_states(folder)] == [step, step - 1]
     assert operations > 20, "the hook saw the file operations"
-
-
-def _killed_at(operation: int, folder: Path, work: Callable[[], None]) -> bool:
-    """Do `work` in a child that dies before its file operation of that number; False if it got to its end."""
-    child = os.fork()
-    if child == 0:
-        seen = 0
-
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal seen
-            if event in {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"} and str(
-                arguments[0]
-            ).startswith(str(folder)):
-                if seen == operation:
-                    os._exit(9)
-                seen += 1
-
-        try:
-            sys.addaudithook(hook)
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in {0, 9}
-    return code == 9

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lora_core.jobs.explain import table_codes, table_files, table_memory, table_training
-from lora_core.jobs.explain._form import EVIDENCE_LINES, Explanation, Row
+from lora_core.jobs.explain._form import EVIDENCE_LINES, Explanation, Row, evidence
 from lora_core.jobs.explain._own import own
 from lora_core.jobs.explain._reading import HARMLESS, Block, bar_in, blocks, chains, cleaned
 from lora_core.jobs.explain.table_codes import Code
@@ -153,12 +153,12 @@ def _of_row(row: Row, lines: Sequence[str], at: int) -> Explanation:
 def _around(lines: Sequence[str], at: int) -> str:
     """Up to 12 lines that end a little behind the one that tells the cause."""
     end = min(len(lines), at + 1 + _BEHIND)
-    return "\n".join(line for line in lines[max(0, end - EVIDENCE_LINES) : end] if line.strip())
+    return evidence(line for line in lines[max(0, end - EVIDENCE_LINES) : end] if line.strip())
 
 
 def _of_code(code: Code, exit_code: int | None, lines: Sequence[str], extra: str = "") -> Explanation:
-    evidence = _last(exit_code, lines, extra)
-    return Explanation(cause=code.cause, fix=code.fix, evidence=evidence, known=True, row=code.row)
+    last = _last(exit_code, lines, extra)
+    return Explanation(cause=code.cause, fix=code.fix, evidence=last, known=True, row=code.row)
 
 
 def _unknown(read: _Read) -> Explanation:
@@ -182,4 +182,4 @@ def _last(exit_code: int | None, log: Sequence[str], extra: str = "") -> str:
     if exit_code is not None:
         name = table_codes.code_name(exit_code)
         more.append(f"exit code {exit_code}" + (f" ({name})" if name else ""))
-    return "\n".join([*lines[-(EVIDENCE_LINES - len(more)) :], *more])
+    return evidence([*lines[-(EVIDENCE_LINES - len(more)) :], *more])

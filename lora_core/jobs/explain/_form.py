@@ -4,10 +4,12 @@ Covered: their fields. Not covered: the rows themselves (table_*.py).
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 EVIDENCE_LINES: Final = 12
+_EVIDENCE_WIDTH: Final = 500
 
 Fixes = tuple[tuple[str, Any], ...]
 
@@ -42,6 +44,13 @@ class Row:
     """Must also be found in the traceback, where set: where in the program it happened."""
     anywhere: bool = False
     """True when the line tells the cause also if it stands far above an error that nobody knows."""
+
+
+def evidence(lines: Iterable[str]) -> str:
+    """Lines of a log as they are kept with an end: each of a length that one can read."""
+    return "\n".join(
+        line if len(line) <= _EVIDENCE_WIDTH else f"{line[:_EVIDENCE_WIDTH]} [and more]" for line in lines
+    )
 
 
 def row(

@@ -10,7 +10,7 @@ from typing import Final
 
 from lora_core import errors
 from lora_core.errors import LoraError
-from lora_core.jobs.explain._form import EVIDENCE_LINES, Explanation, Fixes
+from lora_core.jobs.explain._form import EVIDENCE_LINES, Explanation, Fixes, evidence
 from lora_core.jobs.explain._reading import Block
 
 _OWN = re.compile(r"^lora_core\.errors\.(\w+): (.*)", re.DOTALL)
@@ -74,5 +74,5 @@ def _is_ours(name: str) -> bool:
 def _explained(what: str, why: str, fix: str, trace: Sequence[str]) -> Explanation:
     cause = f"{what} {why}".strip()
     row, fixes = next(((name, fixes) for name, text, fixes in _ROWS if re.search(text, cause)), ("own", ()))
-    evidence = "\n".join(line for line in list(trace)[-EVIDENCE_LINES:])
-    return Explanation(cause=cause, fix=fix, evidence=evidence, known=True, row=row, fixes=fixes)
+    last = evidence(list(trace)[-EVIDENCE_LINES:])
+    return Explanation(cause=cause, fix=fix, evidence=last, known=True, row=row, fixes=fixes)
