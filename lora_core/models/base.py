@@ -15,7 +15,7 @@ from typing import Any, Final
 from lora_core.errors import LoraFileError, ModelError
 from lora_core.loras import read_header
 from lora_core.models.hub import HALF, model_folder
-from lora_core.models.single_file import ModelFile, inspect_file
+from lora_core.models.single_file import LATENT_SHRINK, ModelFile, inspect_file
 
 FAMILY_NAMES: Final[Mapping[str, str]] = {
     "sd15": "Stable Diffusion 1.x",
@@ -64,6 +64,8 @@ class BaseModel:
     zero_terminal_snr: bool = False
     """It says of itself that its last noise level is noise alone (Lin et al., 2023)."""
     has_vae: bool = True
+    latent_shrink: int = LATENT_SHRINK
+    """How many times smaller than a picture the latents of its own VAE are."""
 
     @property
     def family_name(self) -> str:
@@ -112,6 +114,7 @@ def inspect_base(path: Path, *, name: str | None = None) -> BaseModel:
         size_bytes=size,
         predicts_v=predicts == "v_prediction",
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
+        latent_shrink=_shrink(folder),
     )
 
 
@@ -134,6 +137,7 @@ def _file(path: Path, name: str | None) -> BaseModel:
         predicts_v=found.predicts_v,
         zero_terminal_snr=found.zero_terminal_snr,
         has_vae=found.has_vae,
+        latent_shrink=found.latent_shrink,
     )
 
 
@@ -173,6 +177,11 @@ def _check_channels(path: Path) -> None:
             "It is made for changing parts of pictures and takes more than a picture.",
             "Choose a model that draws pictures from text alone.",
         )
+
+
+def _shrink(path: Path) -> int:
+    levels = _record(path, "vae/config.json").get("block_out_channels")
+    return int(2 ** (len(levels) - 1)) if isinstance(levels, list) and levels else LATENT_SHRINK
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -227,6 +227,31 @@ def test_a_file_with_a_weight_left_out_names_it(models: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        (
+            "input_blocks.1.0.out_layers.3.weight",
+            None,
+            r"input_blocks\.1\.0\.out_layers\.3\.weight is missing",
+        ),
+        ("input_blocks.1.0.out_layers.3.weight", (), "make no network of its family"),
+        ("input_blocks.1.0.out_layers.3.weight", (0,), "make no network of its family"),
+        ("input_blocks.1.1.proj_in.weight", (3,), "are missing or have other sizes"),
+    ],
+)
+def test_a_file_whose_sizes_make_no_network_is_told_in_words(
+    models: Path, tmp_path: Path, name: str, shape: tuple[int, ...] | None, said: str
+) -> None:
+    tensors = load_file(models / "sd1.safetensors")
+    del tensors[f"model.diffusion_model.{name}"]
+    if shape is not None:
+        tensors[f"model.diffusion_model.{name}"] = torch.zeros(shape)
+    save_file(tensors, tmp_path / "odd.safetensors")
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path / "odd.safetensors", tokenizer_cache_dir=models / "sd1" / "tokenizer")
+
+
+@pytest.mark.parametrize(
     ("part", "name"),
     [("unet", "conv_in.bias"), ("text_encoder", "final_layer_norm.weight"), ("vae", "quant_conv.bias")],
 )
