@@ -61,6 +61,17 @@ def test_only_the_red_channel_of_a_mask_counts(tmp_path: Path) -> None:
     assert (mask == 7).all()
 
 
+def test_greys_of_16_bits_stay_greys_in_pictures_and_masks(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64 * 64, dtype=np.uint16).reshape(64, 64)
+    for folder in ("in", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(values).save(tmp_path / folder / "a.png")
+    pixels = read_pixels(one(masked(tmp_path / "in", tmp_path / "masks")))
+    assert pixels.mask is not None
+    for found in (pixels.mask, *np.moveaxis(pixels.values, 2, 0)):
+        assert np.array_equal(found, values >> 8)
+
+
 def test_transparency_is_a_mask_where_it_is_asked_for(tmp_path: Path) -> None:
     values = np.full((64, 64, 4), (10, 20, 30, 255), np.uint8)
     values[:32, :, 3] = 51
