@@ -162,6 +162,22 @@ def test_a_list_that_cannot_be_used_is_named_before_anything_is_loaded(
         network(Parts(family, None, ()), **{key: text})
 
 
+@BOTH
+@pytest.mark.parametrize("key", ["block_dims", "down_lr_weight"])
+def test_blocks_that_leave_nothing_to_train_are_refused_before_anything_is_loaded(
+    family: str, key: str
+) -> None:
+    none, some = ",".join("0" * COUNT[family]), numbers(COUNT[family], 1)
+    shares = {"down_lr_weight": "zeros", "mid_lr_weight": "0,0,0"[: 2 * MIDDLE[family] - 1]}
+    chosen = {"block_dims": none} if key == "block_dims" else {**shares, "up_lr_weight": "zeros"}
+    (problem,) = block_problems(NetworkSettings(**chosen), family)
+    assert (problem.setting, problem.mend) == (key, {key: None})
+    assert "No block of the image part is left" in problem.what
+    if key == "block_dims":
+        for left in ({"conv_block_dims": some}, {"network_train_text_encoder_only": True}):
+            assert block_problems(NetworkSettings(**chosen, **left), family) == []
+
+
 def test_alphas_of_convolutions_without_ranks_are_refused() -> None:
     settings = NetworkSettings(block_dims=numbers(25, 1), conv_block_alphas=numbers(25, 1))
     assert [problem.setting for problem in block_problems(settings, "sd1")] == ["conv_block_alphas"]
