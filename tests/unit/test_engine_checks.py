@@ -63,6 +63,10 @@ def test_dataset_settings_that_it_lacks_are_refused_by_name_and_by_the_engine_th
     assert "sd-scripts" in f"{problem.what} {problem.fix}"
 
 
+def test_tags_with_nothing_between_them_are_refused(base: Path) -> None:
+    assert refused(run_on(base, subset='caption_separator = ""')) == {"caption_separator"}
+
+
 @pytest.mark.parametrize(
     ("file", "record"),
     [

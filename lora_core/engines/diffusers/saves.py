@@ -110,8 +110,9 @@ def diverged(step: int, what: str) -> EngineError:
     fix = "Lower the learning rate, and go on from the last save."
     if step == 1 and what != "LoRA":
         fix = (
-            "Nothing was learned before this step, so the learning rate is not the cause. Use another copy of "
-            "the base model, set mixed_precision to bf16 or no, or leave out the LoRAs that the run begins with."
+            "Nothing was learned before this step, so the learning rate is not the cause. Use another copy "
+            "of the base model, set mixed_precision to bf16 or no, or leave out "
+            "the LoRAs that the run starts with."
         )
     return EngineError(
         f"The training stopped at step {step}.",
