@@ -52,6 +52,14 @@ def test_a_mask_is_resized_and_cut_like_its_picture(tmp_path: Path) -> None:
     assert pixels.values.shape == (64, 64, 3)
 
 
+def test_a_broken_mask_is_named_as_a_mask_with_its_folder(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png", 64, 64)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.png").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"The mask a\.png in masks was not read"):
+        one(masked(tmp_path / "in", tmp_path / "masks"))
+
+
 def test_only_the_red_channel_of_a_mask_counts(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png", 64, 64)
     (tmp_path / "masks").mkdir()
