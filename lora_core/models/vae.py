@@ -18,6 +18,8 @@ from lora_core.models.single_file import LATENT_CHANNELS, latent_shrink
 
 _FIRST: Final = ("encoder.conv_in.weight", "first_stage_model.encoder.conv_in.weight")
 _CHOOSE: Final = "Choose the folder of a VAE, or a .safetensors file that holds one."
+_WEIGHTS: Final = "diffusion_pytorch_model*.safetensors"
+"""How diffusers names what it loads; repositories of VAEs have others beside it."""
 _TAKES_LATENTS: Final = "decoder.conv_in.weight"
 _SCALES: Final = {0.18215: "sd15", 0.13025: "sdxl"}
 """What a folder says its latents are multiplied by -> the family that this stands for."""
@@ -42,8 +44,9 @@ def vae_place(path: Path, base: BaseModel | None = None) -> Path:
     else:
         folders = [path, path / "vae"]
     for folder in folders:
-        if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
-            for file in sorted(folder.glob("*.safetensors")):
+        weights = sorted(folder.glob(_WEIGHTS))
+        if (folder / "config.json").is_file() and weights:
+            for file in weights:
                 _check_weights(path, file, base)
             _check_scale(path, folder / "config.json", base)
             return folder

@@ -22,12 +22,11 @@ def data_problems(run: RunConfig) -> Iterator[Problem]:
             yield Problem(setting=key, what=what, fix=fix, mend={key: False}, mend_label=f"Turn off {key}")
     if any(not subset.caption_separator for subset in subsets):
         what = "Nothing stands between the tags of a caption, so they cannot be told apart."
-        mend = {"caption_separator": SEPARATOR}
         yield Problem(
             setting="caption_separator",
             what=what,
             fix="Set it to a comma.",
-            mend=mend,
+            mend={"caption_separator": SEPARATOR},
             mend_label="Use a comma",
         )
     if not run.batch.masked_loss and any(subset.conditioning_data_dir for subset in subsets):

@@ -2,7 +2,7 @@
 
 Covered: Stable Diffusion 1.x and SDXL from local files and safetensors only, a separate VAE, the
 number types of the frozen weights, and what the model predicts. Not covered: what a caption means to
-it (see `text.py`), which models are refused before this (see `base_folder.py`), downloads.
+it (see `text.py`), which models are refused before this (see `lora_core.models`), downloads.
 """
 
 from collections.abc import Mapping
