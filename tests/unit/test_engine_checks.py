@@ -74,6 +74,12 @@ def test_tags_with_nothing_between_them_are_refused(base: Path) -> None:
         ("unet/config.json", {"in_channels": 9, "out_channels": 4}),
         ("text_encoder/config.json", {"hidden_size": 1024}),
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}),
+        ("scheduler/scheduler_config.json", {"prediction_type": ["epsilon"]}),
+        ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMDPMSolverMultistepScheduler"}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 0}),
+        ("vae/config.json", {"scaling_factor": 0}),
+        ("vae/config.json", {"scaling_factor": "much"}),
     ],
 )
 def test_a_base_model_of_another_kind_is_refused_before_it_is_loaded(
