@@ -37,7 +37,12 @@ def find_masks(folder: Path, images: Sequence[ImageEntry]) -> dict[Path, Path]:
     masks = {image.path: by_stem[image.path.stem] for image in images}
     wrong = []
     for image in images:
-        header = read_header(masks[image.path])
+        mask = masks[image.path]
+        try:
+            header = read_header(mask)
+        except DatasetError as error:
+            what = f"The mask {mask.name} in {found.root.name} was not read."
+            raise DatasetError(what, why=error.why, fix="Replace it by a good copy.") from error
         if (header.width, header.height) != (image.width, image.height):
             wrong.append(
                 f"{image.name} is {image.width}x{image.height}, its mask {header.width}x{header.height}"

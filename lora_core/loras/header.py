@@ -77,7 +77,7 @@ def header_in(path: Path, file: IO[bytes], size: int) -> Header:
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 + 2:
-        raise _broken(path, "It is shorter than the smallest LoRA file.")
+        raise _broken(path, "It is shorter than the shortest safetensors file.")
     if length > HEADER_LIMIT:
         raise _broken(path, "It does not start like a safetensors file.")
     if 8 + length > size:

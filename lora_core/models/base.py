@@ -6,6 +6,7 @@ trains; they are refused by name. Nothing here loads torch or the weights themse
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import Any, Final
 from lora_core.errors import LoraFileError, ModelError
 from lora_core.loras import read_header
 from lora_core.models.hub import HALF, model_folder
-from lora_core.models.single_file import ModelFile, inspect_file
+from lora_core.models.single_file import LATENT_SHRINK, ModelFile, inspect_file
 
 FAMILY_NAMES: Final[Mapping[str, str]] = {
     "sd15": "Stable Diffusion 1.x",
@@ -42,7 +43,10 @@ _PARTS: Final = ("unet", "vae", "text_encoder")
 _SINGLE_FILES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin", ".gguf"})
 _SD2_TEXT_WIDTH: Final = 1024  # OpenCLIP ViT-H; SD 1.x has 768, and the bundled demo base less
 _JSON_LIMIT: Final = 10_000_000  # bytes; these files have a few thousand
-_PREDICTIONS: Final = frozenset({"epsilon", "v_prediction"})
+_PREDICTIONS: Final = ("epsilon", "v_prediction")
+_LEVELS: Final = 1000
+_OTHER_NOISE: Final = ("FlowMatch", "EDM")
+"""How the schedulers of models begin that share SDXL's form and learn otherwise."""
 _COPY_AGAIN: Final = "Copy or download the whole folder again."
 _ANOTHER: Final = "Choose a model of Stable Diffusion 1.x or SDXL."
 
@@ -64,6 +68,8 @@ class BaseModel:
     zero_terminal_snr: bool = False
     """It says of itself that its last noise level is noise alone (Lin et al., 2023)."""
     has_vae: bool = True
+    latent_shrink: int = LATENT_SHRINK
+    """How many times smaller than a picture the latents of its own VAE are."""
 
     @property
     def family_name(self) -> str:
@@ -98,9 +104,7 @@ def inspect_base(path: Path, *, name: str | None = None) -> BaseModel:
     _check_family(folder, family, pipeline)
     _check_channels(folder)
     scheduler = _record(folder, "scheduler/scheduler_config.json")
-    predicts = str(scheduler.get("prediction_type", "epsilon"))
-    if predicts not in _PREDICTIONS:
-        raise _unusable(folder, f"It predicts {predicts[:40]}, and no engine here trains that.", _ANOTHER)
+    _check_noise(folder, scheduler)
     parts = (*_PARTS, "text_encoder_2") if family == "sdxl" else _PARTS
     size = sum(_weights(folder, part) for part in parts)
     for tokenizer in ("tokenizer", "tokenizer_2") if family == "sdxl" else ("tokenizer",):
@@ -110,8 +114,9 @@ def inspect_base(path: Path, *, name: str | None = None) -> BaseModel:
         path=folder,
         name=name,
         size_bytes=size,
-        predicts_v=predicts == "v_prediction",
+        predicts_v=scheduler.get("prediction_type") == "v_prediction",
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
+        latent_shrink=_shrink(folder),
     )
 
 
@@ -134,6 +139,7 @@ def _file(path: Path, name: str | None) -> BaseModel:
         predicts_v=found.predicts_v,
         zero_terminal_snr=found.zero_terminal_snr,
         has_vae=found.has_vae,
+        latent_shrink=found.latent_shrink,
     )
 
 
@@ -173,6 +179,30 @@ def _check_channels(path: Path) -> None:
             "It is made for changing parts of pictures and takes more than a picture.",
             "Choose a model that draws pictures from text alone.",
         )
+
+
+def _check_noise(path: Path, scheduler: Mapping[str, Any]) -> None:
+    predicts, levels = (
+        scheduler.get("prediction_type", "epsilon"),
+        scheduler.get("num_train_timesteps", _LEVELS),
+    )
+    kind = str(scheduler.get("_class_name", ""))
+    if predicts not in _PREDICTIONS:
+        raise _unusable(path, f"It predicts {str(predicts)[:40]}, and no engine here trains that.", _ANOTHER)
+    if kind.startswith(_OTHER_NOISE):
+        raise _unusable(path, f"Its noise is that of {kind[:60]}, and no engine here trains that.", _ANOTHER)
+    if levels != _LEVELS:
+        raise _unusable(
+            path, f"It has {levels!r:.40} levels of noise, and its family has {_LEVELS}.", _ANOTHER
+        )
+
+
+def _shrink(path: Path) -> int:
+    record = _record(path, "vae/config.json")
+    levels, scale = record.get("block_out_channels"), record.get("scaling_factor", 1.0)
+    if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
+        raise _unusable(path, "Its file vae/config.json scales latents by what is no number.", _COPY_AGAIN)
+    return int(2 ** (len(levels) - 1)) if isinstance(levels, list) and levels else LATENT_SHRINK
 
 
 def _check_tokenizer(folder: Path) -> None:

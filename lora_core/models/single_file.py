@@ -6,7 +6,8 @@ they say about the way they predict, and the names of the other kinds, so that e
 it is. Not covered: the weights (see the engine's `single_file.py`) and pickles, which are never opened.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,14 +30,24 @@ _FAMILY_BY_NAME: Final = (
 _NO_MODEL: Final = (
     # (how a tensor's name starts, what such a file is)
     ("lora_", "It is a LoRA, not a base model."),
+    ("unet.", "It is a LoRA, not a base model."),  # as diffusers and PEFT name its tensors
+    ("base_model.", "It is a LoRA, not a base model."),
     (UNET, "It holds the image part alone, without the part that reads words."),
     ("down_blocks.", "It is one part of a diffusers folder. Choose the whole folder."),
     ("encoder.down", "It holds a VAE alone."),
     ("first_stage_model.", "It holds a VAE alone."),
 )
+LATENT_CHANNELS: Final = 4
+"""Of the latents of Stable Diffusion 1.x and SDXL."""
+LATENT_SHRINK: Final = 8
+"""How many times smaller than a picture the latents of both families are."""
+_LEVEL: Final = re.compile(r"(?:first_stage_model\.)?encoder\.down(?:_blocks)?\.(\d+)\.")
+_TAKES_LATENTS: Final = "first_stage_model.decoder.conv_in.weight"
+_CLIP_XL: Final = "conditioner.embedders.0.transformer."
 _FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
 _V_NOTES: Final = frozenset({"v", "v_prediction", "v-prediction"})
 _AGAIN: Final = "Copy or download the file again, and compare its size."
+_ANOTHER_COPY: Final = "Choose another copy of the model."
 _SAFE: Final = "Choose a copy of the model whose file is a real .safetensors file."
 
 
@@ -46,6 +57,8 @@ class ModelFile:
 
     family: str
     has_vae: bool
+    latent_shrink: int
+    """How many times smaller than a picture the latents of its VAE are; those of the family without one."""
     predicts_v: bool
     """It carries the tensor `v_pred` (or a note of the model spec) that marks v-prediction."""
     zero_terminal_snr: bool
@@ -71,13 +84,25 @@ def inspect_file(path: Path) -> ModelFile:
             "It is made for changing parts of pictures and takes more than a picture.",
             "Choose a model that draws pictures from text alone.",
         )
+    if family == "sdxl" and not any(name.startswith(_CLIP_XL) for name in names):
+        raise _refused(path, "The first of its two parts that read words is missing.", _AGAIN)
+    takes = header.tensors.get(_TAKES_LATENTS)
+    if takes is not None and takes.shape[1:2] != (LATENT_CHANNELS,):
+        raise _refused(path, "The VAE in it is one of another family.", _ANOTHER_COPY)
     return ModelFile(
         family=family,
         has_vae=any(name.startswith("first_stage_model.") for name in names),
+        latent_shrink=latent_shrink(names),
         predicts_v="v_pred" in names or header.metadata.get("modelspec.prediction_type", "") in _V_NOTES,
         zero_terminal_snr="ztsnr" in names,
         size_bytes=header.size_bytes,
     )
+
+
+def latent_shrink(names: Iterable[str]) -> int:
+    """How many times smaller than a picture the latents of a VAE are, by the names of its tensors."""
+    levels = {match[1] for name in names if (match := _LEVEL.match(name))}
+    return int(2 ** (len(levels) - 1)) if levels else LATENT_SHRINK  # each level but the last halves
 
 
 def _family(path: Path, names: Collection[str]) -> str:

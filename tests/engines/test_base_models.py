@@ -15,6 +15,7 @@ from tiny_models import sd1_unet, sdxl_unet, tiny_sd1, tiny_sdxl
 from trainer_rig import Ears, Rig, Trained, losses
 
 from lora_core.engines.diffusers import architecture
+from lora_core.engines.diffusers.caption_tokens import tokens
 from lora_core.engines.diffusers.model import BaseModel, load_base
 from lora_core.errors import ModelError
 from lora_core.models import inspect_base
@@ -207,6 +208,34 @@ def test_a_tokenizer_with_more_words_than_the_encoder_is_refused(models: Path, t
         load(models / "sd1.safetensors", tokenizer_cache_dir=folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("vocab.json", "nothing"), ("vocab.json", "{}"), ("merges.txt", "nothing"), ("merges.txt", "#v\na b c")],
+)
+def test_a_damaged_tokenizer_is_told_in_words(models: Path, tmp_path: Path, file: str, text: str) -> None:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(models / "sd1" / "tokenizer", folder)
+    (folder / file).write_text(text, "utf-8")
+    with pytest.raises(ModelError, match=r"The tokenizer in .* was not loaded"):
+        load(models / "sd1.safetensors", tokenizer_cache_dir=folder)
+
+
+@pytest.mark.parametrize("notes", [None, {"model_max_length": 10}, {"model_max_length": 10**30}], ids=str)
+def test_captions_are_as_long_as_the_text_encoder_reads_whatever_the_tokenizer_says(
+    models: Path, tmp_path: Path, notes: dict[str, int] | None
+) -> None:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(models / "sd1" / "tokenizer", folder)
+    (folder / "tokenizer_config.json").unlink()
+    if notes is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(notes), "utf-8")
+    (found,) = load(models / "sd1.safetensors", tokenizer_cache_dir=folder).tokenizers
+    (plain,) = load(models / "sd1").tokenizers
+    for caption in ("a photo of sks cat", "cat " * 100):
+        mine, wanted = (tokens(each, caption, 1, weighted=False).ids for each in (found, plain))
+        assert torch.equal(mine, wanted)
+
+
 def test_a_name_on_the_hub_is_found_in_its_cache_and_never_fetched(models: Path, no_hub: Path) -> None:
     with pytest.raises(ModelError, match=r"not on this machine.*lora_core\.models\.hub owner/tiny"):
         load(Path("owner/tiny"))
@@ -224,6 +253,30 @@ def test_a_file_with_a_weight_left_out_names_it(models: Path, tmp_path: Path) ->
     save_file(tensors, tmp_path / "cut.safetensors")
     with pytest.raises(ModelError, match=r"1 of the weights .* mid_block\.attentions\.0\.norm\.weight"):
         load(tmp_path / "cut.safetensors", tokenizer_cache_dir=models / "sd1" / "tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        (
+            "input_blocks.1.0.out_layers.3.weight",
+            None,
+            r"input_blocks\.1\.0\.out_layers\.3\.weight is missing",
+        ),
+        ("input_blocks.1.0.out_layers.3.weight", (), "make no network of its family"),
+        ("input_blocks.1.1.proj_in.weight", (3,), "are missing or have other sizes"),
+    ],
+)
+def test_a_file_whose_sizes_make_no_network_is_told_in_words(
+    models: Path, tmp_path: Path, name: str, shape: tuple[int, ...] | None, said: str
+) -> None:
+    tensors = load_file(models / "sd1.safetensors")
+    del tensors[f"model.diffusion_model.{name}"]
+    if shape is not None:
+        tensors[f"model.diffusion_model.{name}"] = torch.zeros(shape)
+    save_file(tensors, tmp_path / "odd.safetensors")
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path / "odd.safetensors", tokenizer_cache_dir=models / "sd1" / "tokenizer")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Whole runs with all that the data can do: exact when resumed, nothing learned of what is masked away."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from trainer_rig import Ears, Rig, Trained, draw_pictures, losses
 
 from lora_core.engines.diffusers.latents import Latents
+from lora_core.engines.diffusers.text import Conditioning, Texts
 from lora_core.reporting import Ended
 
 ALL_CHANCE: dict[str, Any] = {
@@ -147,3 +149,34 @@ def test_what_shuts_each_other_out_is_refused_before_anything_is_read(rig: Rig, 
     folder = rig.folder(subset={"random_crop": True, "image_dir": str(Path("/no/such/folder"))})
     with pytest.raises(SettingsError, match="random_crop"):
         train(folder)
+
+
+def test_a_test_reads_captions_with_all_that_the_folder_adds_and_without_chance(
+    rig: Rig, train: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = rig.pictures()
+    for path in pictures.glob("*.txt"):
+        path.write_text(f"sks ||| {{red|blue}}, {path.stem};;cat, dog", "utf-8")
+    read: list[str] = []
+    now = Texts.now
+
+    def seen(self: Texts, captions: list[str]) -> Conditioning:
+        read.extend(captions)
+        return now(self, captions)
+
+    monkeypatch.setattr(Texts, "now", seen)
+    subset = {
+        "caption_prefix": "a photo of",
+        "caption_suffix": "||| high",
+        "shuffle_caption": True,
+        "keep_tokens_separator": "|||",
+        "secondary_separator": ";;",
+        "enable_wildcard": True,
+        "caption_dropout_rate": 1.0,
+        "caption_dropout_every_n_epochs": 1,
+        "caption_tag_dropout_rate": 0.9,
+        "token_warmup_step": 50,
+    }
+    train(rig.folder(max_train_epochs=1, dataset={"validation_split": 0.4}, subset=subset))
+    assert len(read) == 2
+    assert all(re.fullmatch(r"a photo of sks, red, \d\d,cat, dog, high", text) for text in read)

@@ -127,12 +127,17 @@ def test_groups_of_weights_and_lora_plus_are_those_of_sd_scripts(
     with sd_scripts() as theirs:
         written = {key: str(value) for key, value in {**chosen, **blocks}.items()}
         made = theirs.create_network(1.0, 2, 1.0, None, base.text_encoders[0], base.unet, **written)
+        made.apply_to(
+            base.text_encoders[0], base.unet
+        )  # before it, its layers count the base weights as theirs
         groups, names = made.prepare_optimizer_params(0.3, None, 0.2)
     wanted = {
         name: (group["lr"], sum(weight.numel() for weight in group["params"]))
         for name, group in zip(names, groups, strict=True)
     }
-    assert found == pytest.approx(wanted)
+    assert found.keys() == wanted.keys()
+    for name, (rate, weights) in wanted.items():
+        assert found[name] == (pytest.approx(rate), weights)
 
 
 @BOTH
@@ -160,6 +165,22 @@ def test_a_list_that_cannot_be_used_is_named_before_anything_is_loaded(
     assert [problem.setting for problem in found] == [key]
     with pytest.raises(SettingsError):
         network(Parts(family, None, ()), **{key: text})
+
+
+@BOTH
+@pytest.mark.parametrize("key", ["block_dims", "down_lr_weight"])
+def test_blocks_that_leave_nothing_to_train_are_refused_before_anything_is_loaded(
+    family: str, key: str
+) -> None:
+    none, some = ",".join("0" * COUNT[family]), numbers(COUNT[family], 1)
+    shares = {"down_lr_weight": "zeros", "mid_lr_weight": "0,0,0"[: 2 * MIDDLE[family] - 1]}
+    chosen = {"block_dims": none} if key == "block_dims" else {**shares, "up_lr_weight": "zeros"}
+    (problem,) = block_problems(NetworkSettings(**chosen), family)
+    assert (problem.setting, problem.mend) == (key, {key: None})
+    assert "No block of the image part is left" in problem.what
+    if key == "block_dims":
+        for left in ({"conv_block_dims": some}, {"network_train_text_encoder_only": True}):
+            assert block_problems(NetworkSettings(**chosen, **left), family) == []
 
 
 def test_alphas_of_convolutions_without_ranks_are_refused() -> None:

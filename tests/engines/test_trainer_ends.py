@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from trainer_rig import Ears, Rig, Trained, records
 
-from lora_core.errors import CaptionError, DatasetError, EngineError, SettingsError
+from lora_core.errors import CaptionError, DatasetError, EngineError, LoraFileError, SettingsError
 from lora_core.reporting import Ended
 
 
@@ -160,6 +160,33 @@ def test_a_loss_that_is_not_a_number_names_the_step_and_saves_nothing_after_it(
         for tensor in load_file(file).values()
     )
     assert len(records(folder)) == 2
+
+
+def test_a_base_model_whose_answer_is_no_number_is_not_blamed_on_the_learning_rate(
+    rig: Rig, train: Trained, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(rig.base, base)
+    weights = base / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["conv_out.bias"].fill_(math.nan)
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(EngineError, match="stopped at step 1") as error:
+        train(rig.folder(pretrained_model_name_or_path=str(base)))
+    assert "another copy of the base model" in error.value.fix
+
+
+@pytest.mark.parametrize("key", ["network_weights", "base_weights"])
+def test_a_lora_with_values_that_are_no_numbers_is_told_before_the_base_model_is_loaded(
+    rig: Rig, train: Trained, tmp_path: Path, key: str
+) -> None:
+    name, broken = "lora_unet_mid_block_attentions_0_proj_in", tmp_path / "broken.safetensors"
+    ends = {"lora_down.weight": (4, 64), "lora_up.weight": (64, 4)}
+    save_file({f"{name}.{end}": torch.full(shape, math.nan) for end, shape in ends.items()}, broken)
+    ears = Ears()
+    with pytest.raises(LoraFileError, match="values that are not numbers"):
+        train(rig.folder(**{key: str(broken) if key == "network_weights" else [str(broken)]}), ears)
+    assert ears.phases == []
 
 
 @pytest.mark.parametrize("precision", ["fp16", "float"])

@@ -27,7 +27,8 @@ def sd1_folder(folder: Path) -> Path:
         ("vae", "diffusion_pytorch_model"),
         ("text_encoder", "model"),
     ):
-        save_file({"w": np.ones(8, np.float32)}, folder / part / f"{name}.safetensors")
+        weight = "encoder.conv_in.weight" if part == "vae" else "w"
+        save_file({weight: np.ones(8, np.float32)}, folder / part / f"{name}.safetensors")
     return folder
 
 

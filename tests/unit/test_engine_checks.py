@@ -1,6 +1,7 @@
 """What the built-in trainer refuses, in which words, and before anything is loaded."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,16 @@ def test_what_the_trainer_cannot_do_is_refused_by_name(base: Path, config: str, 
     assert refused(run_on(base, config)) == {setting}
 
 
-def test_dataset_settings_that_it_lacks_are_refused_by_name(base: Path) -> None:
-    assert refused(run_on(base, subset="face_crop_aug_range = [2.0, 4.0]")) == {"face_crop_aug_range"}
+def test_dataset_settings_that_it_lacks_are_refused_by_name_and_by_the_engine_that_has_them(
+    base: Path,
+) -> None:
+    (problem,) = get("diffusers").check(run_on(base, subset="face_crop_aug_range = [2.0, 4.0]"))
+    assert problem.setting == "face_crop_aug_range"
+    assert "sd-scripts" in f"{problem.what} {problem.fix}"
+
+
+def test_tags_with_nothing_between_them_are_refused(base: Path) -> None:
+    assert refused(run_on(base, subset='caption_separator = ""')) == {"caption_separator"}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +74,12 @@ def test_dataset_settings_that_it_lacks_are_refused_by_name(base: Path) -> None:
         ("unet/config.json", {"in_channels": 9, "out_channels": 4}),
         ("text_encoder/config.json", {"hidden_size": 1024}),
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}),
+        ("scheduler/scheduler_config.json", {"prediction_type": ["epsilon"]}),
+        ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMDPMSolverMultistepScheduler"}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 0}),
+        ("vae/config.json", {"scaling_factor": 0}),
+        ("vae/config.json", {"scaling_factor": "much"}),
     ],
 )
 def test_a_base_model_of_another_kind_is_refused_before_it_is_loaded(
@@ -109,6 +124,40 @@ def test_a_damaged_or_foreign_vae_is_named_before_anything_is_loaded(
 
 
 VAE_ENDS = ("decoder.conv_in", "encoder.conv_in", "encoder.conv_out")
+
+
+@pytest.mark.parametrize("form", ["folder", "diffusers file", "original file"])
+@pytest.mark.parametrize(("levels", "said"), [(4, None), (3, "4 times smaller"), (1, "as large as")])
+def test_a_vae_whose_latents_have_another_size_is_refused_before_anything_is_loaded(
+    base: Path, form: str, levels: int, said: str | None
+) -> None:
+    names = ["encoder.conv_in.weight", "decoder.conv_in.weight"]
+    level = "encoder.down.{}.block.0" if form == "original file" else "encoder.down_blocks.{}.resnets.0"
+    names += [f"{level.format(number)}.conv1.weight" for number in range(levels)]
+    place = base.with_name("my vae" if form == "folder" else "my vae.safetensors")
+    if form == "folder":
+        write(place / "config.json", {})
+    tensors = {name: np.zeros((2, 4), np.float32) for name in names}
+    save_file(tensors, place / "diffusion_pytorch_model.safetensors" if form == "folder" else place)
+    found = get("diffusers").check(run_on(base, f"vae = {json.dumps(str(place))}"))
+    assert [problem.setting for problem in found] == ([] if said is None else ["vae"])
+    if said:
+        assert said in found[0].what
+        assert "8 times smaller" in found[0].what
+
+
+def test_a_vae_folder_that_says_that_it_is_of_another_family_is_refused(base: Path) -> None:
+    place = base.with_name("my vae")
+    shutil.copytree(base / "vae", place)
+    for factor, expected in ((0.18215, set()), (0.13025, {"vae"}), (1.0, set())):
+        write(place / "config.json", {"scaling_factor": factor})
+        assert refused(run_on(base, f"vae = {json.dumps(str(place))}")) == expected
+
+
+@pytest.mark.parametrize(("part", "said"), [("unet", "It holds no VAE"), ("text_encoder", "There is no VAE")])
+def test_a_folder_of_another_part_is_no_vae(base: Path, part: str, said: str) -> None:
+    (problem,) = get("diffusers").check(run_on(base, f"vae = {json.dumps(str(base / part))}"))
+    assert said in problem.what
 
 
 def test_a_single_file_without_vae_and_tokenizer_is_told_of_both(

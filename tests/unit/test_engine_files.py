@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from lora_core.engines.diffusers.checks import problems
 from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
 from lora_core.engines.diffusers.metadata import VERSION
 from lora_core.engines.diffusers.prompts import read_prompts
@@ -118,7 +120,8 @@ def test_prompts_come_from_text_toml_and_json_files_alike(tmp_path: Path) -> Non
     toml = run_with(tmp_path, '"p.toml"', p_dot_toml=table)
     listed = '[{"prompt": "a cat", "width": 32}, {"prompt": "a dog", "width": 32}]'
     record = run_with(tmp_path, '"p.json"', p_dot_json=listed)
-    assert read_prompts(text) == read_prompts(toml) == read_prompts(record)
+    lines = run_with(tmp_path, '"lines.json"', **{"lines.json": '["a cat --w 32", "a dog --w 32"]'})
+    assert read_prompts(text) == read_prompts(toml) == read_prompts(record) == read_prompts(lines)
     assert [prompt.text for prompt in read_prompts(text)] == ["a cat", "a dog"]
 
 
@@ -127,7 +130,9 @@ HOSTILE_PROMPTS = {
     "an endless width": '[{"prompt": "a cat", "width": Infinity}]',
     "guidance that is no number": '[{"prompt": "a cat", "scale": NaN}]',
     "no list": '{"prompt": "a cat"}',
-    "a list of texts": '["a cat"]',
+    "a list of numbers": "[3]",
+    "an entry that nothing reads": '[{"prompt": "a cat", "nonsense": 3}]',
+    "a side that would fill the memory": '[{"prompt": "a cat", "height": 99999999}]',
     "a list without an end": "[" * 100_000,
 }
 
@@ -150,6 +155,44 @@ def test_an_entry_that_is_null_is_one_that_is_not_there(tmp_path: Path) -> None:
 def test_prompts_that_cannot_be_read_are_refused(tmp_path: Path, prompts: str) -> None:
     with pytest.raises(SettingsError):
         read_prompts(run_with(tmp_path, prompts))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--ar 16:9", "has --ar, which is not known. Remove it. Known are --n, --w, --h, --d, --s, --l"),
+        ("-- a dog", "has --a, which"),
+        ("--cn lines.png", "has --cn, which sd-scripts has for other families"),
+        ("--w 99999", "'99999' after --w, which must be a whole number from 1 to 4096"),
+        ("--h -5", "'-5' after --h, which must be a whole number from 1 to 4096"),
+        ("--w 512.5", "after --w, which must be a whole number"),
+        ("--w", "'' after --w, which must be"),
+        ("--d 99999999999999999999", "after --d, which must be a whole number of"),
+        ("--l nan", "after --l, which must be a number"),
+        ("--s many", "after --s, which must be a whole number"),
+    ],
+)
+def test_a_flag_that_cannot_act_is_refused_before_anything_is_loaded(
+    tmp_path: Path, flags: str, said: str
+) -> None:
+    run = run_with(tmp_path, f'["a cat {flags}"]')
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        read_prompts(run)
+    assert any(said in f"{problem.what} {problem.fix}" for problem in problems(run))
+
+
+def test_a_negative_prompt_may_be_empty(tmp_path: Path) -> None:
+    (prompt,) = read_prompts(run_with(tmp_path, '["a cat --n  --w 64"]'))
+    assert (prompt.negative, prompt.width) == ("", 64)
+
+
+@pytest.mark.parametrize("file", ["p.txt", "p.json"])
+def test_samples_without_a_prompt_in_their_file_are_refused(tmp_path: Path, file: str) -> None:
+    content = {"p.txt": "# none yet\n\n", "p.json": "[]"}[file]
+    run = run_with(tmp_path, f'"{file}"\nsample_every_n_steps = 5', **{file: content})
+    with pytest.raises(SettingsError, match="there is no prompt in what was given"):
+        read_prompts(run)
+    assert read_prompts(run_with(tmp_path, f'"{file}"')) == ()
 
 
 def test_old_epoch_files_and_their_states_go_and_the_newest_stay(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_a_mask_is_resized_and_cut_like_its_picture(tmp_path: Path) -> None:
     assert pixels.values.shape == (64, 64, 3)
 
 
+def test_a_broken_mask_is_named_as_a_mask_with_its_folder(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png", 64, 64)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.png").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"The mask a\.png in masks was not read"):
+        one(masked(tmp_path / "in", tmp_path / "masks"))
+
+
 def test_only_the_red_channel_of_a_mask_counts(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png", 64, 64)
     (tmp_path / "masks").mkdir()
@@ -59,6 +67,17 @@ def test_only_the_red_channel_of_a_mask_counts(tmp_path: Path) -> None:
     mask = read_pixels(one(masked(tmp_path / "in", tmp_path / "masks"))).mask
     assert mask is not None
     assert (mask == 7).all()
+
+
+def test_greys_of_16_bits_stay_greys_in_pictures_and_masks(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64 * 64, dtype=np.uint16).reshape(64, 64)
+    for folder in ("in", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(values).save(tmp_path / folder / "a.png")
+    pixels = read_pixels(one(masked(tmp_path / "in", tmp_path / "masks")))
+    assert pixels.mask is not None
+    for found in (pixels.mask, *np.moveaxis(pixels.values, 2, 0)):
+        assert np.array_equal(found, values >> 8)
 
 
 def test_transparency_is_a_mask_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Names on the Hugging Face hub: told from paths, found in the cache, and never fetched unasked."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from small_bases import sd1_folder, write
+from small_bases import sd1_folder
 
 from lora_core.errors import ModelError
 from lora_core.models import tokenizer_folder, vae_place
@@ -54,7 +55,7 @@ def test_a_vae_is_found_in_the_cache_alone_or_in_its_model(cache: Path) -> None:
     folder = sd1_folder(repository(cache, "owner/model"))
     assert vae_place(Path("owner/model")) == folder / "vae"
     alone = repository(cache, "owner/vae")
-    write(alone / "config.json", {})
+    shutil.copytree(folder / "vae", alone)
     assert vae_place(Path("owner/vae")) == alone
     with pytest.raises(ModelError, match="nothing is downloaded unasked"):
         vae_place(Path("owner/none"))

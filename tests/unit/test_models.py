@@ -140,6 +140,7 @@ def test_a_single_file_without_a_vae_says_so(tmp_path: Path) -> None:
         (["cond_stage_model.model.ln_final.weight", *SD1_FILE], "Stable Diffusion 2.x"),
         (["conditioner.embedders.0.model.ln_final.weight"], "Stable Diffusion XL Refiner"),
         (["lora_unet_mid_block.lora_down.weight"], "It is a LoRA"),
+        (["unet.down_blocks.0.attentions.0.lora_A.weight"], "It is a LoRA"),
         (["model.diffusion_model.input_blocks.0.0.weight"], "without the part that reads words"),
         (["encoder.down.0.block.0.conv1.weight"], "a VAE alone"),
         (["down_blocks.0.resnets.0.conv1.weight"], "one part of a diffusers folder"),
@@ -156,6 +157,13 @@ def test_a_single_file_of_another_kind_is_refused_as_what_it_is(
 def test_a_single_file_for_inpainting_is_refused(tmp_path: Path) -> None:
     shapes = {**SD1_FILE, "model.diffusion_model.input_blocks.0.0.weight": (2, 9, 1, 1)}
     assert "parts of pictures" in refusal(file_of(tmp_path / "model.safetensors", shapes)).why
+
+
+def test_a_single_file_that_lacks_a_part_or_has_a_foreign_one_is_refused(tmp_path: Path) -> None:
+    one = {name: shape for name, shape in SDXL_FILE.items() if ".embedders.0." not in name}
+    assert "The first of its two parts" in refusal(file_of(tmp_path / "one.safetensors", one)).why
+    foreign = {**SD1_FILE, "first_stage_model.decoder.conv_in.weight": (2, 16, 3, 3)}
+    assert "one of another family" in refusal(file_of(tmp_path / "vae.safetensors", foreign)).why
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The built-in trainer: LoRA on Stable Diffusion 1.x with diffusers, accelerate and lycoris-lora.
+"""The built-in trainer: LoRA on Stable Diffusion 1.x and SDXL with diffusers, accelerate and lycoris-lora.
 
 docs/engines.md leads through it. Importing this package loads no torch: pages ask it what it would
 refuse. Training imports the rest, in a process of its own.

@@ -13,7 +13,8 @@ from lora_core.engines.diffusers.checks_idle import idle_problems
 from lora_core.engines.diffusers.checks_learning import learning_problems
 from lora_core.engines.diffusers.checks_model import model_problems
 from lora_core.engines.diffusers.checks_network import network_problems
-from lora_core.errors import Problem
+from lora_core.engines.diffusers.prompts import read_prompts
+from lora_core.errors import Problem, SettingsError
 from lora_core.settings import BUILT_IN, RunConfig, idle, unsupported
 from lora_core.workspace import safe_name
 
@@ -61,4 +62,8 @@ def _samples(run: RunConfig) -> list[Problem]:
                 mend_label="Draw no samples",
             )
         ]
+    try:
+        read_prompts(run)
+    except SettingsError as error:  # a file that cannot be opened at all is told by `lora_core.planning`
+        return list(error.problems)
     return []

@@ -6,6 +6,7 @@ Covered: switches that shut each other out, as in sd-scripts. Not covered: the f
 
 from collections.abc import Iterator
 
+from lora_core.datasets.captions import SEPARATOR
 from lora_core.errors import Problem
 from lora_core.settings import RunConfig
 
@@ -19,6 +20,15 @@ def data_problems(run: RunConfig) -> Iterator[Problem]:
             what = f"It changes a picture at each use, and {kept[0]} keeps it as it was at first."
             fix = f"Turn off {key}, or turn off {' and '.join(kept)}."
             yield Problem(setting=key, what=what, fix=fix, mend={key: False}, mend_label=f"Turn off {key}")
+    if any(not subset.caption_separator for subset in subsets):
+        what = "Nothing stands between the tags of a caption, so they cannot be told apart."
+        yield Problem(
+            setting="caption_separator",
+            what=what,
+            fix="Set it to a comma.",
+            mend={"caption_separator": SEPARATOR},
+            mend_label="Use a comma",
+        )
     if not run.batch.masked_loss and any(subset.conditioning_data_dir for subset in subsets):
         what = "The folder of masks is not used, because masks are turned off."
         fix = "Turn on masked_loss, or leave conditioning_data_dir out."

@@ -35,7 +35,7 @@ def model_problems(run: RunConfig) -> list[Problem]:
 def _vae(model: ModelSettings, base: BaseModel | None) -> Iterator[Problem]:
     try:
         if model.vae is not None:
-            vae_place(model.vae)
+            vae_place(model.vae, base)
         elif base is not None and not base.has_vae:
             what = f"The base model {base.name} has no VAE."
             yield Problem(setting="vae", what=what, fix="Name a VAE of its family in the setting vae.")

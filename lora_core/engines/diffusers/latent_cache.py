@@ -25,7 +25,7 @@ from lora_core.engines.diffusers.pictures import Picture
 from lora_core.errors import DatasetError
 from lora_core.workspace import disk_errors
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Raise it when the way in which pictures are encoded changes; older entries are then not found."""
 _CHECK: Final = "sha256"
 

@@ -172,7 +172,7 @@ class Learner:
             seed = self._run.dataset.datasets[batch[0].dataset].validation_seed
             prepared = self._latents.batch(batch)
             latents = prepared.latents
-            texts = self.texts.now([picture.caption for picture in batch])
+            texts = self.texts.now([picture.tested_words() for picture in batch])
             for timestep in validation_timesteps(len(self._noise)):
                 rng = generator(self._seed if seed is None else seed, Purpose.VALIDATION, number, timestep)
                 drawn = Draw(torch.full((len(batch),), timestep), normal(rng, latents.shape))

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from lora_core.engines.diffusers.peft_file import with_layer_names
 from lora_core.errors import LoraFileError
+from lora_core.models import inspect_base
+from lora_core.settings import RunConfig
 from lora_core.workspace import replacing
 
 DTYPES: Final = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -75,6 +77,19 @@ def read_lora(path: Path, family: str) -> dict[str, Tensor]:
                 fix="Use another copy, or an earlier save.",
             )
     return {name: _alpha(name, tensor, named) for name, tensor in named.items()}
+
+
+def look_at_given(run: RunConfig) -> None:
+    """Read the LoRAs that a run begins with, so that a broken one is told before the base model is loaded.
+
+    Raises:
+        LoraFileError: one of them cannot be read.
+    """
+    given = [path for path in (run.network.network_weights, *(run.network.base_weights or ())) if path]
+    if given:
+        sdxl = inspect_base(run.model.pretrained_model_name_or_path).family == "sdxl"
+        for path in given:
+            read_lora(path, "sdxl" if sdxl else "sd1")
 
 
 def _alpha(name: str, tensor: Tensor, all_of: Mapping[str, Tensor]) -> Tensor:

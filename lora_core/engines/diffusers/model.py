@@ -2,7 +2,7 @@
 
 Covered: Stable Diffusion 1.x and SDXL from local files and safetensors only, a separate VAE, the
 number types of the frozen weights, and what the model predicts. Not covered: what a caption means to
-it (see `text.py`), which models are refused before this (see `base_folder.py`), downloads.
+it (see `text.py`), which models are refused before this (see `lora_core.models`), downloads.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,13 @@ Family = Literal["sd1", "sdxl"]
 
 _FAMILIES: Final[Mapping[str, Family]] = {"sd15": "sd1", "sdxl": "sdxl"}
 _HALF: Final = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_LOAD_ERRORS: Final = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, StopIteration)
+_LOAD_ERRORS: Final = (
+    OSError, SafetensorError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, StopIteration
+)  # fmt: skip
 """What diffusers and transformers were seen to raise over missing, cut off and foreign files."""
 _ALIGNMENT: Final = 64
 """Bytes; torch's own tensors start at multiples of it."""
+_TOKENS: Final = 77
 _SDXL_PAD: Final = "!"
 """OpenCLIP fills a short text with token 0, CLIP with its end token."""
 
@@ -169,7 +172,15 @@ def _vae(model: ModelSettings, family: Family, dtype: torch.dtype) -> Any:
 
 def _tokenizer(folder: Path, **options: Any) -> Any:
     tokenizer: Any = CLIPTokenizer
-    return tokenizer.from_pretrained(folder, local_files_only=True, **options)
+    try:
+        # Its notes may say another length, or none: the text encoders of both families read 77 tokens.
+        return tokenizer.from_pretrained(folder, local_files_only=True, model_max_length=_TOKENS, **options)
+    except Exception as error:  # the library raises no narrower one over a damaged vocabulary
+        raise ModelError(
+            f"The tokenizer in {folder} was not loaded.",
+            why=f"{_first_sentence(error)}.",
+            fix="Copy or download the whole folder again.",
+        ) from error
 
 
 def _scheduler(config: Mapping[str, Any], found: FoundModel, model: ModelSettings) -> Any:

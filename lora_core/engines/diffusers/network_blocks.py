@@ -20,6 +20,7 @@ _SIDE: Final = {"sd1": 12, "sdxl": 9}
 _MIDDLE: Final = {"sd1": 1, "sdxl": 3}
 _ENDS: Final = {"sd1": 0, "sdxl": 1}
 """Blocks in front and at the end that have a number and never a layer."""
+_SHARES: Final = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
 _CURVES: Final[dict[str, Callable[[float], float]]] = {
     # How far along, from 0 for the first block to 1 for the last.
     "sine": lambda place: math.sin(math.pi * place / 2),
@@ -45,7 +46,18 @@ class Blocks:
 def block_problems(settings: NetworkSettings, family: str) -> list[Problem]:
     """What is wrong with the lists for this family; empty when they can be used."""
     found: list[Problem] = []
-    _read(settings, family, found)
+    blocks = _read(settings, family, found)
+    ends = _ENDS[family]
+    ranks = [
+        rank for each in (blocks.ranks, blocks.conv_ranks) if each for rank in each[ends : len(each) - ends]
+    ]
+    if ranks and not any(ranks) and not found and not settings.network_train_text_encoder_only:
+        key = next(key for key in ("block_dims", *_SHARES) if getattr(settings, key) is not None)
+        what = "No block of the image part is left to be trained: each has rank 0, or no share of the rate."
+        fix = f"Give at least one block a rank and a rate, or leave {key} out."
+        found.append(
+            Problem(setting=key, what=what, fix=fix, mend={key: None}, mend_label=f"Leave {key} out")
+        )
     return found
 
 
@@ -124,7 +136,7 @@ def _numbers(text: str, kind: Callable[[str], Any]) -> list[Any] | None:
 
 
 def _rates(settings: NetworkSettings, family: str, found: list[Problem]) -> list[float] | None:
-    sides = {"down_lr_weight": _SIDE[family], "mid_lr_weight": _MIDDLE[family], "up_lr_weight": _SIDE[family]}
+    sides = dict(zip(_SHARES, (_SIDE[family], _MIDDLE[family], _SIDE[family]), strict=True))
     texts = {key: getattr(settings, key) for key in sides}
     if all(text is None for text in texts.values()):
         return None

@@ -8,11 +8,11 @@ Not covered: pixels (see `pixels.py`), latents (see `latents.py`), the order of 
 import hashlib
 import math
 import random
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from lora_core.datasets.buckets import Buckets, Placement, conditioning_cut
 from lora_core.datasets.captions import read_lines
@@ -28,6 +28,22 @@ _NAMED_FILES = 20
 """More names than this in one note help nobody; the count is always told."""
 _PLACES = {"image_dir", "conditioning_data_dir"}
 """Where things lie changes nothing; what lies there is in the content."""
+_AT_THE_END = Moment(epoch=1, step=sys.maxsize, steps=1)
+"""Where every tag is in use, however long they take to come in."""
+_NEVER_DROPPED = {"caption_dropout_rate": 0.0, "caption_dropout_every_n_epochs": 0}
+
+
+class _Still:
+    """Chance that leaves all in its place: nothing is dropped or moved, and the first choice is taken."""
+
+    def random(self) -> float:
+        return 1.0
+
+    def shuffle(self, x: Any, /) -> None:
+        pass
+
+    def integers(self, low: int, /) -> int:
+        return 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +66,10 @@ class Picture:
     def words(self, rng: Chance, moment: Moment) -> str:
         """The text of one use: its caption as the folder's settings change it at `moment`."""
         return words(self.caption, self.subset, moment, rng)
+
+    def tested_words(self) -> str:
+        """The text when it is held back: its caption as the folder's settings change it, without chance."""
+        return words(self.caption, self.subset.model_copy(update=_NEVER_DROPPED), _AT_THE_END, _Still())
 
     def size_ids(self, *, flipped: bool) -> tuple[int, ...]:
         """What SDXL is told of sizes: height and width of the original, top and left of the cut, height
@@ -74,13 +94,7 @@ class Pictures:
 
     def texts(self) -> list[str]:
         """Every text that the run meets as long as captions stay as they are: learned, tested, left out."""
-        start, unused = Moment(epoch=1, step=0, steps=1), np.random.default_rng(0)
-        still = {"caption_dropout_rate": 0.0, "caption_dropout_every_n_epochs": 0}
-        learned = [
-            words(picture.caption, picture.subset.model_copy(update=still), start, unused)
-            for picture in self.training
-        ]
-        return [*dict.fromkeys([*learned, *(picture.caption for picture in self.held_out), ""])]
+        return [*dict.fromkeys([*(picture.tested_words() for picture in self.all), ""])]
 
     def digest(self, content: Callable[["Picture"], str]) -> str:
         """Stands for what is learned from: another picture, cut, caption or order gives another text.

@@ -1,8 +1,9 @@
 """The pixels of one use of a picture: decoding, resizing, cutting, masks, changes of colour.
 
-All of it as sd-scripts does (48d368f: `trim_and_resize_if_required`, `AugHelper`, alpha masks), with one
-difference: a mask from a folder is resized and cut like its picture, so that the two stay in line
-(sd-scripts stretches it to the size of the bucket). Transparency is dropped, EXIF turns are not applied.
+All of it as sd-scripts does (48d368f: `trim_and_resize_if_required`, `AugHelper`, alpha masks), with two
+differences: a mask from a folder is resized and cut like its picture, so that the two stay in line
+(sd-scripts stretches it to the size of the bucket), and greys of 16 bits stay greys (Pillow's own way, which
+sd-scripts takes, turns nearly all of them white). Transparency is dropped, EXIF turns are not applied.
 
 Covered: one picture, from the file to numbers. Not covered: which pictures there are (`pictures.py`),
 the VAE and mirroring (`latents.py`).
@@ -160,12 +161,18 @@ def _decoded(picture: Picture, data: bytes, mode: str) -> Values:
     """(height, width, channels)."""
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            values = np.asarray(image.convert(mode))
+            values = np.asarray(_in_8_bits(image).convert(mode))
     except BROKEN as error:
         raise _unusable(picture, "The file is damaged or cut off.") from error
     if values.shape[:2] != (picture.entry.height, picture.entry.width):
         raise _unusable(picture, "Its size was changed after the run began.")
     return values
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _resized(values: Values, placement: Placement, way: str | None) -> Values:

@@ -58,9 +58,13 @@ _DRAWING_ERRORS: Final = (
     RuntimeError,
     ValueError,
     TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
     OSError,
     ImportError,
-    IndexError,
     DiskFullError,
 )
 """What a picture that cannot be drawn raises: out of memory, a size the model cannot have, a full disk."""

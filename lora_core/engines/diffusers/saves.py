@@ -107,10 +107,17 @@ class Saves:
 
 def diverged(step: int, what: str) -> EngineError:
     """The error of a run whose `what` is not a number any more."""
+    fix = "Lower the learning rate, and go on from the last save."
+    if step == 1 and what != "LoRA":
+        fix = (
+            "Nothing was learned before this step, so the learning rate is not the cause. Use another copy "
+            "of the base model, set mixed_precision to bf16 or no, or leave out "
+            "the LoRAs that the run starts with."
+        )
     return EngineError(
         f"The training stopped at step {step}.",
         why=f"The {what} was not a number any more. Nothing of this step was saved.",
-        fix="Lower the learning rate, and go on from the last save.",
+        fix=fix,
     )
 
 

@@ -7,6 +7,8 @@ Covered: the UNet, the VAE and the text encoders of Stable Diffusion 1.x and SDX
 file of its own. Not covered: which family a file is (see `lora_core.models`), LoRA files.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,11 +41,14 @@ def unet_from(path: Path, family: str, dtype: torch.dtype) -> Any:
         ModelError: weights are missing or of other shapes.
     """
     found = _read(path, _UNET)
-    config = architecture.unet_config(_shapes(found), family)
-    with init_empty_weights():
-        unet: Any = UNet2DConditionModel.from_config(config)
-    # diffusers' conversion expects the prefix.
-    converted = convert_ldm_unet_checkpoint({_UNET + name: value for name, value in found.items()}, config)
+    with _told(path):
+        config = architecture.unet_config(_shapes(found), family)
+        with init_empty_weights():
+            unet: Any = UNet2DConditionModel.from_config(config)
+        # diffusers' conversion expects the prefix.
+        converted = convert_ldm_unet_checkpoint(
+            {_UNET + name: value for name, value in found.items()}, config
+        )
     return _filled(path, unet, converted, dtype)
 
 
@@ -56,11 +61,12 @@ def vae_from(path: Path, family: str, dtype: torch.dtype) -> Any:
     found = _read(path, _VAE) or {
         name: value for name, value in _read(path, "").items() if not name.startswith("loss.")
     }
-    config = architecture.vae_config(_shapes(found), family)
-    with init_empty_weights():
-        vae: Any = AutoencoderKL.from_config(config)
-    if not architecture.is_diffusers_vae(found):
-        found = convert_ldm_vae_checkpoint(found, config)
+    with _told(path):
+        config = architecture.vae_config(_shapes(found), family)
+        with init_empty_weights():
+            vae: Any = AutoencoderKL.from_config(config)
+        if not architecture.is_diffusers_vae(found):
+            found = convert_ldm_vae_checkpoint(found, config)
     return _filled(path, vae, found, dtype)
 
 
@@ -72,17 +78,18 @@ def text_encoders_from(path: Path, family: str, dtype: torch.dtype) -> tuple[Any
     """
     # The oldest files lack `text_model.`, and so does transformers' own class by now.
     found = {name.removeprefix("text_model."): value for name, value in _read(path, _CLIP[family]).items()}
-    with init_empty_weights():
+    with _told(path), init_empty_weights():
         first: Any = CLIPTextModel(CLIPTextConfig(**architecture.clip_config(_shapes(found))))
     filled = _filled(path, first, found, dtype)
     if family == "sd1":
         return (filled,)
     found = _read(path, _OPEN_CLIP)
-    with init_empty_weights():
-        second: Any = CLIPTextModelWithProjection(
-            CLIPTextConfig(**architecture.open_clip_config(_shapes(found)))
-        )
-    converted = convert_open_clip_checkpoint(second, found, prefix="")
+    with _told(path):
+        with init_empty_weights():
+            second: Any = CLIPTextModelWithProjection(
+                CLIPTextConfig(**architecture.open_clip_config(_shapes(found)))
+            )
+        converted = convert_open_clip_checkpoint(second, found, prefix="")
     return filled, _filled(path, second, converted, dtype)
 
 
@@ -91,6 +98,25 @@ def _read(path: Path, prefix: str) -> Weights:
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - it is no dict
         return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say which weight is missing, or that sizes make no network, where a network is laid out."""
+    try:
+        yield
+    except KeyError as error:
+        raise _not_loaded(path, f"Its weight {error.args[0]} is missing.") from error
+    except (IndexError, ArithmeticError, StopIteration, TypeError, ValueError) as error:
+        raise _not_loaded(path, "The sizes of its weights make no network of its family.") from error
+
+
+def _not_loaded(path: Path, why: str) -> ModelError:
+    return ModelError(
+        f"The base model {path.name} was not loaded.",
+        why=why,
+        fix="Choose a whole model of Stable Diffusion 1.x or SDXL that no tool has cut down.",
+    )
 
 
 def _shapes(weights: Weights) -> architecture.Shapes:
@@ -104,11 +130,10 @@ def _filled(path: Path, network: Any, weights: Weights, dtype: torch.dtype) -> A
         name for name, empty in wanted.items() if name not in weights or weights[name].shape != empty.shape
     )
     if wrong:
-        raise ModelError(
-            f"The base model {path.name} was not loaded.",
-            why=f"{len(wrong)} of the weights of its {type(network).__name__} are missing or have other "
+        raise _not_loaded(
+            path,
+            f"{len(wrong)} of the weights of its {type(network).__name__} are missing or have other "
             f"sizes, {wrong[0]} for one.",
-            fix="Choose a whole model of Stable Diffusion 1.x or SDXL that no tool has cut down.",
         )
     # Copies: weights left in the file would change with it, and lie where the processor reads slowly.
     network.load_state_dict({name: weights[name].to(dtype, copy=True) for name in wanted}, assign=True)

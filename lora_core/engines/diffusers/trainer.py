@@ -30,7 +30,7 @@ from lora_core.engines.diffusers.device import (
 from lora_core.engines.diffusers.latents import Latents, new_latents
 from lora_core.engines.diffusers.learner import Learner, Outcome
 from lora_core.engines.diffusers.log import LossAverage, RunLog, StepRecord
-from lora_core.engines.diffusers.lora_file import DTYPES, write_lora
+from lora_core.engines.diffusers.lora_file import DTYPES, look_at_given, write_lora
 from lora_core.engines.diffusers.metadata import Moment, lora_metadata
 from lora_core.engines.diffusers.model import BaseModel, load_base
 from lora_core.engines.diffusers.optimizers import optimizer_class
@@ -101,6 +101,7 @@ def _refuse_unfit(run: RunConfig, reporter: Reporter) -> None:
     if found := [each for each in (*problems(run), *for_machine) if each.severity == "error"]:
         raise SettingsError(found, what="This run was not started.")
     try_out(run)
+    look_at_given(run)
     for advice in for_machine:
         reporter.note(f"{advice.what} {advice.fix}")
 
