@@ -96,7 +96,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(("sample_sampler",), _no_prompts, "There are no prompts, so no samples are drawn."),
     Rule(
         ("save_last_n_epochs", "save_last_n_epochs_state"),
-        lambda look: not look["save_every_n_epochs"],
+        lambda look: not look["save_every_n_epochs"] and not look["save_n_epoch_ratio"],
         "No files are saved by epochs.",
     ),
     Rule(

@@ -1,7 +1,8 @@
 """What an engine cannot do of a run: named one by one, so that nothing is left out in silence.
 
 Covered: settings and values that the descriptions keep from an engine, keys of sd-scripts that
-only sd-scripts knows, and keys that nobody knows. Not covered: whether settings fit each other (see `lora_core.planning`).
+only sd-scripts knows, and keys that nobody knows. Not covered: whether settings fit each other (see
+`lora_core.planning`).
 """
 
 from collections.abc import Iterator, Mapping

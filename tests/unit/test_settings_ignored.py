@@ -192,6 +192,13 @@ def test_clip_skip_does_nothing_on_sdxl_alone() -> None:
     assert "clip_skip" not in {s.key for s in shown_settings(of(), BUILT_IN, "sdxl")}
 
 
+def test_files_of_the_way_are_kept_or_removed_also_where_their_number_is_set() -> None:
+    keys = {"save_last_n_epochs", "save_last_n_epochs_state"}
+    states = {"save_state": True}
+    assert keys & ignored(**states).keys() == keys
+    assert not keys & ignored(engine=SD_SCRIPTS, save_n_epoch_ratio=4, **states).keys()
+
+
 def test_what_acts_is_not_called_ignored() -> None:
     values = {
         "optimizer_type": "Adafactor",
