@@ -114,7 +114,9 @@ CACHES: Final = ("Prepared pictures", "Captions that were read")
 def _epochs(run: RunConfig, plan: Plan) -> list[int]:
     """Epochs after which a file is written; the last has the finished file."""
     every = run.saving.save_every_n_epochs
-    if ratio := run.continuing.save_n_epoch_ratio:  # sd-scripts alone has it, and uses it in place of the other
+    if (
+        ratio := run.continuing.save_n_epoch_ratio
+    ):  # sd-scripts alone has it, and uses it in place of the other
         every = plan.epochs // ratio or 1
     return list(range(every, plan.epochs, every)) if every else []
 
