@@ -108,7 +108,8 @@ class PlainNetwork(Concern):
         label="Learning rate of the text part",
         what="A rate of its own for the part that reads your words. If it is empty, the learning "
         "rate is used. "
-        "SDXL has two such parts: write two numbers to give each its own.",
+        "SDXL has two such parts. With two numbers each has its own, but sd-scripts takes the first "
+        "for both.",
         why="Set it lower than the rate of the image part, such as 0.00001.",
         higher="Words change their meaning faster, and others may suffer.",
         lower="Words change their meaning more slowly. With 0 this part is not trained.",

@@ -328,3 +328,14 @@ def test_all_conflicts_of_a_run_are_told_at_once(run: RunConfig) -> None:
         values |= ERRORS[case][0]
     told = {p.setting for p in check(with_values(run, values), "diffusers") if p.severity == "error"}
     assert told == {ERRORS[case][1] for case in together}
+
+
+def test_came_is_warned_of_at_the_rate_that_counts(folder: Path) -> None:
+    came = {"optimizer_type": "came_pytorch.CAME"}
+    for values, key in (
+        ({"learning_rate": 5e-4, "unet_lr": 6e-5}, None),
+        ({"learning_rate": 6e-5, "unet_lr": 5e-4}, "unet_lr"),
+        ({"learning_rate": 5e-4}, "learning_rate"),
+    ):
+        told = [p for p in check(a_run(folder, **came, **values), BUILT_IN) if "seen to break" in p.what]
+        assert [p.setting for p in told] == ([key] if key else [])
