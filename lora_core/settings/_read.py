@@ -211,7 +211,9 @@ def of_another_shape(setting: Setting, value: Any) -> bool:
     """True for a list of numbers that the setting does not take and the optimizer itself may."""
     # Some optimizers take three betas, or two eps; they check what they get.
     numbers = isinstance(value, list) and all(isinstance(item, int | float) for item in value)
-    return setting.place == "optimizer_args" and numbers and checked(setting, value).problem is not None
+    # Harmless numbers in their place: it is the shape that counts, and a limit is told as everywhere.
+    shape = [0.5] * len(value) if numbers else value
+    return setting.place == "optimizer_args" and numbers and checked(setting, shape).problem is not None
 
 
 def literal(text: str) -> Any:

@@ -80,6 +80,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a flow in full precision": ("anima", {"mixed_precision": "no"}),
     "AdEMAMix by its short name": ("sdxl", {"optimizer_type": "PagedAdEMAMix8bit"}),
     "an optimizer that does not exist": ("sdxl", {"optimizer_type": "nadam"}),
+    "another number of betas": ("sdxl", {"betas": (0.9, 0.99, 0.999)}),
     "two rates for an optimizer that takes one": ("sdxl", {**PRODIGY, **BOTH, "text_encoder_lr": (0.5,)}),
     "rates of parts for an optimizer that takes one": ("sdxl", {**PRODIGY, "loraplus_lr_ratio": 4.0}),
     "all rates at 0": ("sdxl", {"learning_rate": 0.0}),

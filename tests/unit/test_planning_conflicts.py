@@ -11,9 +11,17 @@ from small_bases import sd1_folder, write
 from test_planning import a_run, pictures
 
 from lora_core import machine
-from lora_core.errors import Problem
+from lora_core.errors import Problem, SettingsError
 from lora_core.planning import check
-from lora_core.settings import RunConfig, with_values
+from lora_core.settings import (
+    RunConfig,
+    dump_config,
+    dump_dataset,
+    loads_run,
+    parsed,
+    setting,
+    with_values,
+)
 from lora_core.workspace import Workspace, write_json
 
 LYCORIS = {"network_module": "lycoris.kohya"}
@@ -330,12 +338,24 @@ def test_all_conflicts_of_a_run_are_told_at_once(run: RunConfig) -> None:
     assert told == {ERRORS[case][1] for case in together}
 
 
-def test_came_is_warned_of_at_the_rate_that_counts(folder: Path) -> None:
+def test_came_is_warned_of_at_the_rate_that_counts(run: RunConfig) -> None:
     came = {"optimizer_type": "came_pytorch.CAME"}
     for values, key in (
         ({"learning_rate": 5e-4, "unet_lr": 6e-5}, None),
         ({"learning_rate": 6e-5, "unet_lr": 5e-4}, "unet_lr"),
         ({"learning_rate": 5e-4}, "learning_rate"),
     ):
-        told = [p for p in check(a_run(folder, **came, **values), BUILT_IN) if "seen to break" in p.what]
+        told = check(with_values(run, {**came, **values}), "diffusers")
+        told = [problem for problem in told if "seen to break" in problem.what]
         assert [p.setting for p in told] == ([key] if key else [])
+
+
+def test_betas_that_no_optimizer_takes_are_refused_by_name(run: RunConfig) -> None:
+    # "0,5" is how many people write a half; here it would be the two numbers 0 and 5.
+    problem = parsed(setting("betas"), "0,5").problem
+    assert problem is not None
+    assert "each from 0 to below 1" in problem.what
+    text = dump_config(run) + 'optimizer_args = ["betas=0.9,1.5"]\n'
+    with pytest.raises(SettingsError) as caught:
+        loads_run(text, dump_dataset(run))
+    assert [each.setting for each in caught.value.problems] == ["betas"]

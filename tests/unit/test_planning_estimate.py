@@ -356,6 +356,9 @@ def test_samples_count_where_only_two_steps_were_tried(
         ({"max_train_steps": 20, "save_every_n_steps": 5}, 5, 5, 0),
         ({"max_train_steps": 20, "save_every_n_steps": 5, "save_last_n_steps": 10}, 5, 4, 0),
         ({"max_train_steps": 20, "save_state_on_train_end": True}, 1, 1, 1),
+        # Billions are counted and not listed, or the page would run out of memory.
+        ({"max_train_epochs": 10**18, "save_every_n_epochs": 1}, 10**18, 10**18, 0),
+        ({"max_train_steps": 10**18, "save_every_n_steps": 1, "save_last_n_steps": 9}, 10**18 + 1, 11, 0),
     ],
 )
 def test_saves_are_counted_as_the_engine_makes_them(
