@@ -37,6 +37,8 @@ _LARGEST: Final = 2**63 - 1
 """The form of TOML and torch count no further."""
 _LIMITS: Final = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
 _SHOWN_CHARACTERS: Final = 60
+_DIGITS: Final = re.compile(r"0[0-9]+")
+"""What stands behind the comma of a number, and not a number of its own."""
 _PADDING: Final = re.compile(r"e(?:(-)|\+)?0*(?=\d)")
 """Python writes 1e-05 and 1e+20 where people write 1e-5 and 1e20."""
 
@@ -75,7 +77,9 @@ def parsed(setting: Setting, text: str) -> Checked:
     elif setting.kind in {"whole", "number", "steps_or_share"}:
         value = _number(typed, whole_only=setting.kind == "whole")
     elif setting.kind in {"pair", "numbers"}:
-        value = [_number(part.strip(), whole_only=False) for part in typed.strip("()[]").split(",")]
+        parts = [part.strip() for part in typed.strip("()[]").split(",")]
+        # 0,00001 is how many people write one number; as two it would be 0 and 1.
+        value = [part if _DIGITS.fullmatch(part) else _number(part, whole_only=False) for part in parts]
     elif setting.kind == "paths":
         value = [line.strip() for line in typed.splitlines() if line.strip()]
     elif setting.kind == "prompts" and "\n" in typed:

@@ -113,6 +113,7 @@ class PlainNetwork(Concern):
         why="Set it lower than the rate of the image part, such as 0.00001.",
         higher="Words change their meaning faster, and others may suffer.",
         lower="Words change their meaning more slowly. With 0 this part is not trained.",
+        advice=Advice(1e-6, 1e-3, "Published recipes use 0.000001 to 0.0001, and rarely more."),
     )
     network_dropout: float | None = described(
         None,

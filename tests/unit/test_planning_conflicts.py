@@ -359,3 +359,12 @@ def test_betas_that_no_optimizer_takes_are_refused_by_name(run: RunConfig) -> No
     with pytest.raises(SettingsError) as caught:
         loads_run(text, dump_dataset(run))
     assert [each.setting for each in caught.value.problems] == ["betas"]
+
+
+def test_a_rate_of_the_text_part_far_from_all_recipes_is_told(run: RunConfig) -> None:
+    for rates, told in (((5.0,), True), ((5e-5,), False), ((0.0,), False)):
+        changed = with_values(run, {**TEXT, "text_encoder_lr": rates})
+        found = [p for p in check(changed, "sd-scripts") if "Published recipes" in p.what]
+        assert bool(found) == told
+    prodigy = {"optimizer_type": "Prodigy", "learning_rate": 1.0, **TEXT, "text_encoder_lr": (1.0,)}
+    assert not [p for p in check(with_values(run, prodigy), "sd-scripts") if p.setting == "text_encoder_lr"]
