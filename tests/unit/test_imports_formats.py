@@ -276,3 +276,19 @@ def test_a_kind_of_network_that_this_app_lacks_is_said_at_the_top() -> None:
 def test_a_preset_of_a_newer_version_is_left_alone() -> None:
     with pytest.raises(FileTooNewError):
         read_recipe("p.toml", b"format = 99\n[recipe]\nnetwork_dim = 4\n")
+
+
+def test_a_weight_for_class_images_counts_when_a_later_folder_holds_them() -> None:
+    def read(second: bool) -> Imported:
+        folders = [{"num_repeats": 1, "is_reg": False, "image_dir": "a"}]
+        folders += [{"num_repeats": 1, "is_reg": second, "image_dir": "b"}]
+        notes = {
+            "ss_network_dim": "8",
+            "ss_learning_rate": "0.0001",
+            "ss_prior_loss_weight": "0.5",
+            "ss_datasets": json.dumps([{"batch_size_per_device": 1, "subsets": folders}]),
+        }
+        return read_metadata("x.safetensors", notes)
+
+    assert read(True).values["prior_loss_weight"] == 0.5
+    assert "prior_loss_weight" not in read(False).values
