@@ -137,7 +137,9 @@ class Buckets:
         # The square is not held against the limits; sd-scripts does not do it either.
         square = int(sqrt(area) // step) * step
         sizes = {Size(square, square)}
-        for side in range(max(self.lowest, step), self.highest + 1, step):
+        first = max(self.lowest, step)
+        # A longer side would leave less than `first` for the other one, however high the limit is.
+        for side in range(first, min(self.highest, area // first) + 1, step):
             other = min(self.highest, area // side // step * step)
             if other >= self.lowest:
                 sizes |= {Size(side, other), Size(other, side)}

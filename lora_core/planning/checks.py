@@ -37,7 +37,7 @@ FEW_IMAGES: Final = 5
 MANY_ENOUGH_TO_HOLD_BACK: Final = 40
 _NAMED: Final = 5
 """Names in one sentence; the count is always told."""
-_RATES: Final = frozenset({"learning_rate", "unet_lr"})
+_RATES: Final = frozenset({"learning_rate", "unet_lr", "text_encoder_lr"})
 _OF_TESTS: Final = ("validate_every_n_epochs", "validate_every_n_steps", "max_validation_steps")
 
 
@@ -290,7 +290,8 @@ def _far_from_usual(run: RunConfig) -> Iterator[Problem]:
         # An optimizer of this kind that nobody described: advice for others says nothing about it.
         factor = key in _RATES and advice is placed.setting.advice and _finds_its_rate(run)
         if advice is not None and not unused and not factor and _outside(placed, advice):
-            what = f"{placed.setting.label} is {typed_number(placed.value)}. {advice.reason}"
+            values = placed.value if isinstance(placed.value, tuple) else (placed.value,)
+            what = f"{placed.setting.label} is {' and '.join(map(typed_number, values))}. {advice.reason}"
             yield _advice(key, what, "Keep it if you meant it.")
 
 
@@ -315,14 +316,13 @@ def _finds_its_rate(run: RunConfig) -> bool:
 
 
 def _outside(placed: Placed, advice: Advice) -> bool:
-    value = placed.value
     # A length that is not used, and a rate of 0, which switches something off, are no slips.
-    start = value == placed.setting.default and advice is placed.setting.advice
-    if not isinstance(value, int | float) or not value or start:
+    if placed.value == placed.setting.default and advice is placed.setting.advice:
         return False
-    return (advice.low is not None and value < advice.low) or (
-        advice.high is not None and value > advice.high
-    )
+    values = placed.value if isinstance(placed.value, tuple) else (placed.value,)
+    numbers = [value for value in values if isinstance(value, int | float) and value]
+    low, high = advice.low, advice.high
+    return any((low is not None and n < low) or (high is not None and n > high) for n in numbers)
 
 
 def _about_plan(run: RunConfig, amount: Plan | None) -> Iterator[Problem]:

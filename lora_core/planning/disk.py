@@ -4,8 +4,9 @@ Covered: which saves a run makes and which of them stay, by the rules of the bui
 those of sd-scripts; sizes from the LoRA's shapes. Not covered: what is free (see `free.py`).
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lora_core.planning.images import RunImages
@@ -61,22 +62,14 @@ def files(run: RunConfig, plan: Plan, images: RunImages) -> Files | None:
     if base is None:
         return None
     size = lora_size(base, run.network)
-    by_epoch, by_step = _epochs(run, plan), _steps(run, plan)
-    kept_epochs = by_epoch[-run.saving.save_last_n_epochs :] if run.saving.save_last_n_epochs else by_epoch
-    kept_steps = _within(by_step, run.saving.save_last_n_steps)
-    state_epochs = kept_epochs
-    if keep := run.saving.save_last_n_epochs_state:
-        state_epochs = by_epoch[-keep:]
-    state_steps = _within(by_step, run.saving.save_last_n_steps_state or run.saving.save_last_n_steps)
-    at_end = run.saving.save_state or run.saving.save_state_on_train_end
-    states = {epoch * plan.steps_per_epoch for epoch in state_epochs} | set(state_steps)
-    states = (states if run.saving.save_state else set()) | ({plan.steps} if at_end else set())
+    epochs, steps = _by_epochs(run, plan), _by_steps(run, plan)
     drawn, times = sample_pixels(run), _sample_times(run, plan)
-    kept = len(kept_epochs) + len(kept_steps) + 1
-    state = _state(run, size)
+    kept = epochs.last(run.saving.save_last_n_epochs).count
+    kept += steps.within(run.saving.save_last_n_steps).count + 1
+    state, states = _state(run, size), _states(run, plan, epochs, steps)
     parts = {
         "LoRA files": kept * size.file_bytes(run.precision.save_precision),
-        "States": len(states) * state,
+        "States": states * state,
         "Samples": times * _PIXEL_BYTES * sum(drawn),
         "Logs": _LOG_BYTES * plan.steps,
     }
@@ -87,11 +80,11 @@ def files(run: RunConfig, plan: Plan, images: RunImages) -> Files | None:
     if run.text.cache_text_encoder_outputs_to_disk:
         rows = (run.text.max_token_length or 75) // 75
         parts["Captions that were read"] = images.count * rows * 77 * base.text_width * 4
-    saves = len(by_epoch) + len(by_step) + 1
+    saves = epochs.count + steps.count + 1
     return Files(
         saves=saves,
         kept=kept,
-        states=len(states),
+        states=states,
         samples=times * len(drawn),
         parts=parts,
         one_more=size.file_bytes(run.precision.save_precision) + state,
@@ -111,24 +104,58 @@ CACHES: Final = ("Prepared pictures", "Captions that were read")
 """Parts of `Files` that lie beside the pictures and stay for the next run."""
 
 
-def _epochs(run: RunConfig, plan: Plan) -> list[int]:
-    """Epochs after which a file is written; the last has the finished file."""
+@dataclass(frozen=True, slots=True)
+class _Saves:
+    """The newest `count` of saves that lie `every` steps apart; not listed, as there may be billions."""
+
+    every: int
+    number: int
+    """Of the newest one, from 1."""
+    count: int
+
+    def last(self, count: int | None) -> "_Saves":
+        """The newest `count`; all without one."""
+        return self if count is None else replace(self, count=min(self.count, count))
+
+    def within(self, distance: int | None) -> "_Saves":
+        """Those that stay when each new one removes the one that lies too far back."""
+        return self.last(distance // self.every + 1 if distance else None)
+
+    def shared(self, other: "_Saves") -> int:
+        """How many lie at the same steps as some of `other`."""
+        low = max(each.every * (each.number - each.count + 1) for each in (self, other))
+        high = min(each.every * each.number for each in (self, other))
+        both = math.lcm(self.every, other.every)
+        return max(0, high // both - (low - 1) // both) if self.count and other.count else 0
+
+
+def _by_epochs(run: RunConfig, plan: Plan) -> _Saves:
+    """After which epochs a file is written; the last has the finished file."""
     every = run.saving.save_every_n_epochs
-    return list(range(every, plan.epochs, every)) if every else []
+    if (
+        ratio := run.continuing.save_n_epoch_ratio
+    ):  # sd-scripts alone has it, and uses it in place of the other
+        every = plan.epochs // ratio or 1
+    number = (plan.epochs - 1) // every if every else 0
+    return _Saves((every or 1) * plan.steps_per_epoch, number, number)
 
 
-def _steps(run: RunConfig, plan: Plan) -> list[int]:
+def _by_steps(run: RunConfig, plan: Plan) -> _Saves:
     every = run.saving.save_every_n_steps
-    return list(range(every, plan.steps + 1, every)) if every else []
+    number = plan.steps // every if every else 0
+    return _Saves(every or 1, number, number)
 
 
-def _within(steps: list[int], distance: int | None) -> list[int]:
-    """The step files that stay: each new one removes the one that lies too far back."""
-    if not distance or not steps:
-        return steps
-    every = steps[0]
-    gone = {(step - distance - 1) // every * every for step in steps}
-    return [step for step in steps if step not in gone]
+def _states(run: RunConfig, plan: Plan, epochs: _Saves, steps: _Saves) -> int:
+    """How many states are there at the end; two at the same step are one."""
+    saving = run.saving
+    count = int(saving.save_state or saving.save_state_on_train_end)
+    if saving.save_state:
+        epochs = epochs.last(saving.save_last_n_epochs_state or saving.save_last_n_epochs)
+        steps = steps.within(saving.save_last_n_steps_state or saving.save_last_n_steps)
+        at_end = steps.count > 0 and steps.every * steps.number == plan.steps
+        count += epochs.count + steps.count - epochs.shared(steps) - int(at_end)
+    return count
 
 
 def _sample_times(run: RunConfig, plan: Plan) -> int:

@@ -217,13 +217,17 @@ def _fewer_states(run: RunConfig, known: Known) -> Iterator[list[Change]]:
     if not saving.save_state:
         return
     changes = []
-    if saving.save_every_n_epochs and saving.save_last_n_epochs_state != 1:
+    if _by_epochs(run) and saving.save_last_n_epochs_state != 1:
         changes.append(_change(run, "save_last_n_epochs_state", 1, why))
     every = saving.save_every_n_steps
     if every and saving.save_last_n_steps_state != every:
         changes.append(_change(run, "save_last_n_steps_state", every, why))
     if changes:
         yield changes
+
+
+def _by_epochs(run: RunConfig) -> bool:
+    return bool(run.saving.save_every_n_epochs or run.continuing.save_n_epoch_ratio)
 
 
 def _fewer_files(run: RunConfig, known: Known) -> Iterator[list[Change]]:
@@ -234,7 +238,7 @@ def _fewer_files(run: RunConfig, known: Known) -> Iterator[list[Change]]:
         why = f"Only the newest {number} from the way stay. You have fewer to choose from."
         why = "Only the newest one from the way stays, and the finished one." if number == 1 else why
         changes = []
-        if saving.save_every_n_epochs and (saving.save_last_n_epochs or number + 1) > number:
+        if _by_epochs(run) and (saving.save_last_n_epochs or number + 1) > number:
             changes.append(_change(run, "save_last_n_epochs", number, why))
         back = (saving.save_every_n_steps or 0) * number
         if back and (saving.save_last_n_steps or back + 1) > back:

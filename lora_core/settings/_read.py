@@ -14,6 +14,7 @@ from lora_core.errors import Problem
 from lora_core.settings import known
 from lora_core.settings._description import Setting
 from lora_core.settings._owners import LISTS, acts
+from lora_core.settings._toml import reads_back
 from lora_core.settings._values import checked, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
 from lora_core.settings.concern_folder import SubsetSettings
@@ -210,7 +211,9 @@ def of_another_shape(setting: Setting, value: Any) -> bool:
     """True for a list of numbers that the setting does not take and the optimizer itself may."""
     # Some optimizers take three betas, or two eps; they check what they get.
     numbers = isinstance(value, list) and all(isinstance(item, int | float) for item in value)
-    return setting.place == "optimizer_args" and numbers and checked(setting, value).problem is not None
+    # Harmless numbers in their place: it is the shape that counts, and a limit is told as everywhere.
+    shape = [0.5] * len(value) if numbers else value
+    return setting.place == "optimizer_args" and numbers and checked(setting, shape).problem is not None
 
 
 def literal(text: str) -> Any:
@@ -239,13 +242,21 @@ def _read_other(key: str, value: Any, values: ConfigValues, reading: Reading) ->
             reading.notes.append(f"{key} is not used: it changes speed or memory, not the result.")
         else:
             values.other[key] = value
+    elif key in {s.key for s in catalogue()}:
+        _unknown(key, reading, [], "the config file")
+    elif _is_secret(key, value):
+        reading.notes.append(f"{key} is not used: it looks like a secret, and the app keeps none in files.")
+    elif reads_back(key, value):
+        values.other[key] = value  # sd-scripts reads over it, and `unsupported` names it
     else:
-        _unknown(
-            key,
-            reading,
-            [*arguments, *(s.key for s in catalogue() if s.place == "argument")],
-            "the config file",
-        )
+        what = f"There is no such key for the config file, and {shown(value)} cannot be kept beside it."
+        reading.problem(key, what, "Leave it out.")
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    from lora_core.settings.imports import is_secret  # the imports are built on what is read here
+
+    return is_secret(key, value)
 
 
 def _unknown(key: str, reading: Reading, names: list[str], table: str, where: str = "") -> None:

@@ -29,6 +29,7 @@ SIZE_LIMIT: Final = 1_000_000
 _DOTTED: Final = re.compile(r"""(?<![\w"'-])[\w"'-]++(?:[ \t]*+\.[ \t]*+[\w"'-]++){12}""")
 """A key of many parts: the readers need minutes for one of ten thousand."""
 _MOST_NAMES: Final = 20_000
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LAST_OF_FOUR_DIGITS: Final = 0xFFFF
 _HARMLESS: Final = re.compile(r"[A-Za-z0-9./_-][A-Za-z0-9 .,/_:()=-]*")
 """Texts that no reader was ever seen to misread; trying them out would cost more than writing them."""
@@ -191,4 +192,17 @@ def _escaped(character: str) -> str:
 
 def write_lines(values: Mapping[str, Any]) -> list[str]:
     """`key = value`, one a line; what is None is left out, as TOML has no word for it."""
-    return [f"{key} = {write_value(value)}" for key, value in values.items() if value is not None]
+    return [f"{_key(key)} = {write_value(value)}" for key, value in values.items() if value is not None]
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def reads_back(key: str, value: Any) -> bool:
+    """True for a value that can be written under this key so that every reader finds it again."""
+    try:
+        line = "\n".join(write_lines({key: value}))
+        return repr(parse(line, "")) == repr({key: value})
+    except (SettingsError, ValueError, RecursionError):
+        return False

@@ -4,6 +4,7 @@ Covered: values as Python objects (from TOML, from a form) and values as typed t
 or a text field). Not covered: whether values fit each other (see `lora_core.planning`).
 """
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,13 +26,19 @@ _EXPECTED: Final = {
     "choice": "one of the choices",
     "path": "the path of a file or folder, as text, with names of at most 255 bytes",
     "pair": "two numbers",
-    "size": "one or two whole numbers of pixels, 16 or more",
+    "size": "one or two whole numbers of pixels, each from 16 to 16384",
     "prompts": "the path of a text file, or a list of prompts",
     "numbers": "one number, or a list of numbers",
     "paths": "a list of paths, as texts",
 }
+_EXPECTED_OF: Final = {"betas": "two or three numbers, each from 0 to below 1"}
+"""Settings of which more is to be said."""
+_LARGEST: Final = 2**63 - 1
+"""The form of TOML and torch count no further."""
 _LIMITS: Final = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
 _SHOWN_CHARACTERS: Final = 60
+_DIGITS: Final = re.compile(r"0[0-9]+")
+"""What stands behind the comma of a number, and not a number of its own."""
 _PADDING: Final = re.compile(r"e(?:(-)|\+)?0*(?=\d)")
 """Python writes 1e-05 and 1e+20 where people write 1e-5 and 1e20."""
 
@@ -47,7 +54,11 @@ class Checked:
 def checked(setting: Setting, value: Any) -> Checked:
     """`value` as the field holds it; nothing is rounded, cut or replaced."""
     try:
-        return Checked(_adapter(setting).validate_python(value))
+        found = _adapter(setting).validate_python(value)
+        if isinstance(found, int) and abs(found) > _LARGEST:
+            what = f"It must be a whole number of at most {_LARGEST}, and it is {shown(value)}."
+            return Checked(problem=Problem(setting=setting.key, what=what, fix=_fix(setting)))
+        return Checked(found)
     except ValidationError as error:
         kinds = {detail["type"] for detail in error.errors(include_url=False, include_context=False)}
         return Checked(problem=_problem(setting, value, limits_only=kinds <= _LIMITS))
@@ -66,7 +77,9 @@ def parsed(setting: Setting, text: str) -> Checked:
     elif setting.kind in {"whole", "number", "steps_or_share"}:
         value = _number(typed, whole_only=setting.kind == "whole")
     elif setting.kind in {"pair", "numbers"}:
-        value = [_number(part.strip(), whole_only=False) for part in typed.strip("()[]").split(",")]
+        parts = [part.strip() for part in typed.strip("()[]").split(",")]
+        # 0,00001 is how many people write one number; as two it would be 0 and 1.
+        value = [part if _DIGITS.fullmatch(part) else _number(part, whole_only=False) for part in parts]
     elif setting.kind == "paths":
         value = [line.strip() for line in typed.splitlines() if line.strip()]
     elif setting.kind == "prompts" and "\n" in typed:
@@ -98,7 +111,10 @@ def _adapter(setting: Setting) -> TypeAdapter[Any]:
 
 
 def _problem(setting: Setting, value: Any, *, limits_only: bool) -> Problem:
-    fix = f"Change {setting.full_name}, or leave it out."
+    fix = _fix(setting)
+    if setting.kind in {"number", "steps_or_share"} and _endless(value):
+        what = f"It must be a number below 1.8e308, and it is {shown(value)}."
+        return Problem(setting=setting.key, what=what, fix=fix)
     if limits_only and setting.kind in {"whole", "number", "steps_or_share"}:
         return Problem(
             setting=setting.key, what=f"It must be {limits(setting)}, and it is {shown(value)}.", fix=fix
@@ -108,9 +124,20 @@ def _problem(setting: Setting, value: Any, *, limits_only: bool) -> Problem:
         return Problem(
             setting=setting.key, what=f"It must be one of {listed}, and it is {shown(value)}.", fix=fix
         )
-    return Problem(
-        setting=setting.key, what=f"It must be {_EXPECTED[setting.kind]}, and it is {shown(value)}.", fix=fix
-    )
+    expected = _EXPECTED_OF.get(setting.key, _EXPECTED[setting.kind])
+    return Problem(setting=setting.key, what=f"It must be {expected}, and it is {shown(value)}.", fix=fix)
+
+
+def _fix(setting: Setting) -> str:
+    return f"Change {setting.full_name}, or leave it out."
+
+
+def _endless(value: Any) -> bool:
+    """True for a number that is too large to count with."""
+    try:
+        return isinstance(value, int | float) and math.isinf(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return True
 
 
 def limits(setting: Setting) -> str:

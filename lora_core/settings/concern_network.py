@@ -108,10 +108,12 @@ class PlainNetwork(Concern):
         label="Learning rate of the text part",
         what="A rate of its own for the part that reads your words. If it is empty, the learning "
         "rate is used. "
-        "SDXL has two such parts: write two numbers to give each its own.",
+        "SDXL has two such parts. With two numbers each has its own, but sd-scripts takes the first "
+        "for both.",
         why="Set it lower than the rate of the image part, such as 0.00001.",
         higher="Words change their meaning faster, and others may suffer.",
         lower="Words change their meaning more slowly. With 0 this part is not trained.",
+        advice=Advice(1e-6, 1e-3, "Published recipes use 0.000001 to 0.0001, and rarely more."),
     )
     network_dropout: float | None = described(
         None,

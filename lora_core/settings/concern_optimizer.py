@@ -7,7 +7,7 @@ it is. Not covered: what goes with what (see `lora_core.planning`) and what file
 
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from lora_core.settings._description import Advice, Concern, as_tuple, described
 from lora_core.settings._owners import ANY_OTHER, NESTEROV, WITH_BETAS, WITH_DECAY, WITH_EPS, WITH_NORMS
@@ -48,7 +48,18 @@ def _optimizer_name(value: object) -> object:
     return _KNOWN.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
-BetasValue = Annotated[tuple[float, ...], BeforeValidator(as_tuple), Field(min_length=2, max_length=3)]
+def _below_one(betas: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(0 <= beta < 1 for beta in betas):  # optimizers stop at such a one when they are made
+        raise ValueError
+    return betas
+
+
+BetasValue = Annotated[
+    tuple[float, ...],
+    BeforeValidator(as_tuple),
+    Field(min_length=2, max_length=3),
+    AfterValidator(_below_one),
+]
 """Two numbers, or the three of CAME."""
 
 

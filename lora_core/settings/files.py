@@ -2,8 +2,8 @@
 
 Covered: reading hand-written files with every problem told at once, and writing files that
 sd-scripts reads as they are. Keys that the app decides itself (where files go, logging) are read
-over with a note. Keys of sd-scripts that are not described here are kept in `other` and written
-back; whether an engine can do them is for `unsupported` to say.
+over with a note. Keys that are not described here, of sd-scripts or of nobody, are kept in `other` and
+written back; what an engine makes of them is for `unsupported` to say.
 
 Not covered: files of other tools. Whether the settings fit each other: see `lora_core.planning`.
 
@@ -156,7 +156,9 @@ def dump_config(run: RunConfig) -> str:
             and (value != s.default or (acts(s, value_of) and s.key not in _without_saying()))
         ):
             groups.setdefault(s.concern, {})[s.key] = value
-    rest = {key: value for key, value in run.other.items() if key not in LISTS}
+    further = {key: value for key, value in run.other.items() if key not in LISTS}
+    # A table at the top would be opened by sd-scripts, and what is in it taken for arguments.
+    tables = {key: value for key, value in further.items() if isinstance(value, Mapping)}
     for name, concern in zip(LISTS, ("network", "optimizer", "schedule"), strict=True):
         # sd-scripts hands network_args on as text and reads the others as Python. What is not changed is
         # left out: LyCORIS takes some texts for "yes" by being there, `False` too.
@@ -167,8 +169,9 @@ def dump_config(run: RunConfig) -> str:
     # The engine reads modelspec.resolution from the argument alone.
     width, height = run.dataset.datasets[0].resolution
     groups["dataset"] = {"dataset_config": DATASET_NAME, "resolution": f"{width},{height}"}
-    groups["other"] = rest
+    groups["other"] = {key: value for key, value in further.items() if key not in tables}
     parts = [f"# {name}\n" + "\n".join(write_lines(group)) + "\n" for name, group in groups.items() if group]
+    parts += ["\n".join(["[other]", *write_lines(tables)]) + "\n"] if tables else []
     return "\n".join([_HEADER, *parts])
 
 

@@ -44,6 +44,15 @@ def finds_its_rate(value_of: ValueOf) -> bool:
     )
 
 
+def _rates_of_their_own(look: Look) -> bool:
+    """True where no part that is trained falls back on the one rate, and no course looks at it."""
+    if look["lr_scheduler_type"] or look["lr_scheduler"] in {"polynomial", "adafactor"}:
+        return False
+    text_alone = look["network_train_text_encoder_only"] and not look["network_train_unet_only"]
+    image = look["unet_lr"] is not None or bool(text_alone)
+    return image and bool(look["network_train_unet_only"] or look["text_encoder_lr"])
+
+
 def _no_prompts(look: Look) -> bool:
     return not look["sample_prompts"]
 
@@ -63,6 +72,11 @@ RULES: Final[tuple[Rule, ...]] = (
         ("learning_rate", "unet_lr", "text_encoder_lr", *_LORA_PLUS, *_COURSE, *_OF_COURSES),
         lambda look: finds_its_rate(look.value_of),
         "Adafactor finds its own rate, so yours and its course are not used.",
+    ),
+    Rule(
+        ("learning_rate",),
+        _rates_of_their_own,
+        "Each part that is trained has a rate of its own.",
     ),
     Rule(
         ("lr_scheduler", *_COURSE_DETAILS),
@@ -96,7 +110,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(("sample_sampler",), _no_prompts, "There are no prompts, so no samples are drawn."),
     Rule(
         ("save_last_n_epochs", "save_last_n_epochs_state"),
-        lambda look: not look["save_every_n_epochs"],
+        lambda look: not look["save_every_n_epochs"] and not look["save_n_epoch_ratio"],
         "No files are saved by epochs.",
     ),
     Rule(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lora_core.settings._description import Setting
+from lora_core.settings._owners import LISTS
 from lora_core.settings._values import checked
 from lora_core.settings.run import Placed, Recipe, RunConfig, catalogue, placed_values
 
@@ -87,7 +88,31 @@ def compared(before: Values, after: Values) -> list[str]:
             # 1 and True, 10 steps and a share of 10.0: equal to Python and different to an engine.
             if was != now or type(was) is not type(now):
                 lines.append(_sentence(placed, was, now, several))
+    if isinstance(before, RunConfig) and isinstance(after, RunConfig):
+        was_kept, now_kept = _kept(before), _kept(after)
+        lines += [
+            f"{name}: {now_kept.get(name, 'not set')} instead of {was_kept.get(name, 'not set')}."
+            for name in dict.fromkeys([*was_kept, *now_kept])
+            if was_kept.get(name) != now_kept.get(name)
+        ]
     return lines
+
+
+def _kept(run: RunConfig) -> dict[str, str]:
+    """What a run has that no setting describes, under the names of sd-scripts, as text."""
+    found: dict[str, str] = {}
+    for key, value in run.other.items():
+        if key in LISTS:
+            entries = (item.partition("=") for item in value)
+            found |= {f"{key} {name.strip()}": _short(text.strip()) for name, _, text in entries}
+        else:
+            found[key] = _short(str(value))
+    for number, dataset in enumerate(run.dataset.datasets, 1):
+        found |= {f"{key} (dataset {number})": _short(str(value)) for key, value in dataset.other.items()}
+        for index, subset in enumerate(dataset.subsets, 1):
+            place = f"folder {index} of dataset {number}"
+            found |= {f"{key} ({place})": _short(str(value)) for key, value in subset.other.items()}
+    return found
 
 
 def _placed(values: Values, named: set[str]) -> dict[_Place, Placed]:
@@ -140,7 +165,8 @@ def _folders(old: Mapping[_Place, Placed], new: Mapping[_Place, Placed]) -> Iter
             for side in (mine, theirs)
         )
         if was and now and mine[place].value != theirs[place].value:
-            yield f"{label}: {now} instead of {was}."
+            s = mine[place].setting
+            yield f"{label}: {_told_apart(s, mine[place].value, theirs[place].value)}."
         elif not was or not now:
             yield f"{label}: {now} is new." if now else f"{label}: {was} is left out."
 
@@ -152,8 +178,18 @@ def _sentence(placed: Placed, was: Any, now: Any, several: set[str]) -> str:
         label = f"{label} (folder {placed.subset + 1} of dataset {(placed.dataset or 0) + 1})"
     elif placed.dataset is not None and "dataset" in several:
         label = f"{label} (dataset {placed.dataset + 1})"
-    change = f"{label}: {in_words(s, now)} instead of {in_words(s, was)}."
+    change = f"{label}: {_told_apart(s, was, now)}."
     return f"{change} {_effect(s, was, now)}".strip()
+
+
+def _told_apart(s: Setting, was: Any, now: Any) -> str:
+    """Both values; what is short for both, such as the name of a file, is told in full."""
+    before, after = in_words(s, was), in_words(s, now)
+    if before != after:
+        return f"{after} instead of {before}"
+    if isinstance(now, Path) and isinstance(was, Path):
+        return f"{now} instead of {was}"
+    return f"{after}, and not the same" if s.kind in {"prompts", "paths"} else f"another text, {after}"
 
 
 def _effect(s: Setting, was: Any, now: Any) -> str:

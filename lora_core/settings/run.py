@@ -172,14 +172,14 @@ def placed_values(run: RunConfig) -> Iterator[Placed]:
                     yield Placed(s, getattr(subset, s.key), number, index)
 
 
-def value_in(run: RunConfig) -> ValueOf:
-    """The value of each setting in `run` by its key; of a dataset setting, that of the first folder."""
+def value_in(run: RunConfig, dataset: int = 0, subset: int = 0) -> ValueOf:
+    """The value of each setting in `run` by its key; of a dataset setting, that of this folder."""
 
     def value_of(key: str) -> Any:
         s = setting(key)
-        dataset = run.dataset.datasets[0]
+        table = run.dataset.datasets[dataset]
         if s.place in {"dataset", "subset"}:
-            return getattr(dataset if s.place == "dataset" else dataset.subsets[0], key)
+            return getattr(table if s.place == "dataset" else table.subsets[subset], key)
         return getattr(getattr(run, s.concern), key)
 
     return value_of

@@ -1,11 +1,12 @@
 """What an engine cannot do of a run: named one by one, so that nothing is left out in silence.
 
-Covered: settings and values that the descriptions keep from an engine, and keys of sd-scripts that
-only sd-scripts knows. Not covered: whether settings fit each other (see `lora_core.planning`).
+Covered: settings and values that the descriptions keep from an engine, keys of sd-scripts that
+only sd-scripts knows, and keys that nobody knows. Not covered: whether settings fit each other (see
+`lora_core.planning`).
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from lora_core.errors import Problem
 from lora_core.settings import known
@@ -14,6 +15,9 @@ from lora_core.settings._owners import LISTS, acts
 from lora_core.settings._values import shown
 from lora_core.settings.run import RunConfig, catalogue, placed_values, value_in
 
+_MOST_GUESSES: Final = 50
+"""Names for which another one is looked up; each costs some milliseconds."""
+_LONGEST_NAME: Final = 100
 _HANDED_ON = frozenset({"optimizer_args", "lr_scheduler_args"})
 """Lists whose further entries every engine hands to the optimizer or schedule, which know them."""
 
@@ -43,7 +47,25 @@ def unsupported(run: RunConfig, engine: str) -> list[Problem]:
             )
     if engine != SD_SCRIPTS:
         problems += [_missing(key, engine) for key in dict.fromkeys(_other_keys(run))]
+    problems += _known_to_nobody(run, engine)
     return list(dict.fromkeys(problems))
+
+
+def _known_to_nobody(run: RunConfig, engine: str) -> Iterator[Problem]:
+    arguments = known.tables()["arguments"]
+    names = [*arguments, *(s.key for s in catalogue() if s.place == "argument")]
+    strange = [key for key in run.other if key not in arguments]
+    for number, key in enumerate(strange):
+        near = known.nearest(key, names) if number < _MOST_GUESSES else None
+        what = "There is no such key for the config file."
+        yield Problem(
+            setting=key[:_LONGEST_NAME],
+            what=f"{what} sd-scripts reads over it, so it does nothing." if engine == SD_SCRIPTS else what,
+            fix=f"Did you mean {near}? If not, leave it out."
+            if near
+            else "Check its spelling, or leave it out.",
+            severity="advice" if engine == SD_SCRIPTS else "error",
+        )
 
 
 def _other_keys(run: RunConfig) -> Iterator[str]:
@@ -55,6 +77,8 @@ def _other_keys(run: RunConfig) -> Iterator[str]:
             # A described setting stands here only where it does nothing: see `ignored.idle`.
             here = {s.key for s in catalogue() if s.place == key}
             yield from (f"{key}: {name}" for name in names if name not in here)
+        elif key not in known.tables()["arguments"]:
+            continue  # told apart: sd-scripts does not have it either
         elif key not in known.DOES_NOTHING and not known.has_no_effect("arguments", key, value):
             yield key
     for dataset in run.dataset.datasets:

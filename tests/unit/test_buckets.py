@@ -178,3 +178,8 @@ def test_each_bucket_rounds_up_its_own_last_batch() -> None:
 
 def test_an_epoch_without_images_has_no_batches() -> None:
     assert batches_per_epoch({}, batch_size=4) == 0
+
+
+def test_a_limit_far_above_the_size_adds_no_bucket_and_costs_no_time() -> None:
+    wide = Buckets(resolution=(512, 512), max_bucket_reso=10**18)
+    assert wide.table == Buckets(resolution=(512, 512), max_bucket_reso=4096).table

@@ -80,6 +80,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a flow in full precision": ("anima", {"mixed_precision": "no"}),
     "AdEMAMix by its short name": ("sdxl", {"optimizer_type": "PagedAdEMAMix8bit"}),
     "an optimizer that does not exist": ("sdxl", {"optimizer_type": "nadam"}),
+    "another number of betas": ("sdxl", {"betas": (0.9, 0.99, 0.999)}),
     "two rates for an optimizer that takes one": ("sdxl", {**PRODIGY, **BOTH, "text_encoder_lr": (0.5,)}),
     "rates of parts for an optimizer that takes one": ("sdxl", {**PRODIGY, "loraplus_lr_ratio": 4.0}),
     "all rates at 0": ("sdxl", {"learning_rate": 0.0}),
@@ -424,3 +425,15 @@ def test_entries_that_a_network_or_package_of_others_may_know_are_left_alone() -
     )
     run = loads_run(head + own, '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/d"\n')
     assert sd_scripts_problems(run, "sdxl") == []
+
+
+def test_what_acts_in_one_folder_of_several_is_not_called_idle() -> None:
+    config = 'pretrained_model_name_or_path = "/base"\nprior_loss_weight = 0.5\n'
+    first = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/a"\n'
+    second = (
+        '[[datasets.subsets]]\nimage_dir = "/b"\nis_reg = true\nshuffle_caption = true\nkeep_tokens = 1\n'
+    )
+    told = {p.setting for p in read_over(loads_run(config, first + second), "sdxl")}
+    assert not told & {"prior_loss_weight", "keep_tokens", "is_reg"}
+    alone = {p.setting for p in read_over(loads_run(config, first + "keep_tokens = 1\n"), "sdxl")}
+    assert {"prior_loss_weight", "keep_tokens"} <= alone

@@ -170,6 +170,74 @@ def test_onetrainer_maps_as_far_as_it_goes() -> None:
     assert (bare.values["network_alpha"], bare.values["lr_scheduler"]) == (1.0, "constant_with_warmup")
 
 
+def test_easy_scripts_takes_the_network_of_flux_by_itself() -> None:
+    text = "[flux_args.args]\nguidance_scale = 1.0\n[optimizer_args.args]\nlearning_rate = 1e-4\n"
+    found = read_recipe("flux.toml", text.encode())
+    assert (found.family, found.values["network_module"]) == ("flux1", "networks.lora_flux")
+
+
+def one_trainer(model: str, **more: Any) -> Imported:
+    table = {"training_method": "LORA", "model_type": model, "learning_rate": 1e-4, **more}
+    return read_recipe("x.json", json.dumps(table).encode())
+
+
+@pytest.mark.parametrize(
+    ("model", "noise", "values"),
+    [
+        (
+            "FLUX_DEV_1",
+            {"timestep_distribution": "LOGIT_NORMAL", "dynamic_timestep_shifting": True},
+            {
+                "network_module": "networks.lora_flux",
+                "timestep_sampling": "flux_shift",
+                "guidance_scale": 1.0,
+            },
+        ),
+        (
+            "CHROMA_1",
+            {"timestep_distribution": "LOGIT_NORMAL", "timestep_shift": 3.0, "noising_weight": 0.5},
+            {"timestep_sampling": "shift", "discrete_flow_shift": 3.0, "sigmoid_scale": 1.5},
+        ),
+        ("FLUX_DEV_1", {}, {"timestep_sampling": "uniform", "model_prediction_type": "raw"}),
+        (
+            "ANIMA",
+            {"timestep_distribution": "LOGIT_NORMAL", "transformer": {"learning_rate": 3e-5}},
+            {"network_module": "networks.lora_anima", "timestep_sampling": "sigmoid", "unet_lr": 3e-5},
+        ),
+        (
+            "STABLE_DIFFUSION_35",
+            {"timestep_distribution": "LOGIT_NORMAL", "noising_bias": -0.5, "timestep_shift": 3.0},
+            {"weighting_scheme": "logit_normal", "logit_mean": -0.5, "training_shift": 3.0},
+        ),
+    ],
+    ids=str,
+)
+def test_onetrainers_newer_families_come_with_their_network_and_noise_levels(
+    model: str, noise: dict[str, Any], values: dict[str, Any]
+) -> None:
+    found = one_trainer(model, **noise)
+    assert {key: found.values.get(key) for key in values} == values
+    assert found.notes == (), "it is not said that this app does not train them"
+    named = {line.name for part in PARTS for line in getattr(found, part)}
+    assert set(noise) - {"transformer"} <= named
+
+
+def test_what_onetrainer_does_otherwise_is_not_called_a_matter_of_the_program() -> None:
+    found = one_trainer(
+        "STABLE_DIFFUSION_15",
+        ema="GPU",
+        timestep_distribution="LOGIT_NORMAL",
+        text_encoder={"stop_training_after": 30, "dropout_probability": 0.1},
+    )
+    assert reasons(found, "not_understood").keys() == {
+        "ema",
+        "timestep_distribution",
+        "text_encoder.stop_training_after",
+        "text_encoder.dropout_probability",
+    }
+    assert one_trainer("KREA_2").notes
+
+
 def test_onetrainer_names_what_it_takes_together_and_what_stands_without_its_unit() -> None:
     table = {
         "training_method": "LORA",
@@ -208,3 +276,19 @@ def test_a_kind_of_network_that_this_app_lacks_is_said_at_the_top() -> None:
 def test_a_preset_of_a_newer_version_is_left_alone() -> None:
     with pytest.raises(FileTooNewError):
         read_recipe("p.toml", b"format = 99\n[recipe]\nnetwork_dim = 4\n")
+
+
+def test_a_weight_for_class_images_counts_when_a_later_folder_holds_them() -> None:
+    def read(second: bool) -> Imported:
+        folders = [{"num_repeats": 1, "is_reg": False, "image_dir": "a"}]
+        folders += [{"num_repeats": 1, "is_reg": second, "image_dir": "b"}]
+        notes = {
+            "ss_network_dim": "8",
+            "ss_learning_rate": "0.0001",
+            "ss_prior_loss_weight": "0.5",
+            "ss_datasets": json.dumps([{"batch_size_per_device": 1, "subsets": folders}]),
+        }
+        return read_metadata("x.safetensors", notes)
+
+    assert read(True).values["prior_loss_weight"] == 0.5
+    assert "prior_loss_weight" not in read(False).values

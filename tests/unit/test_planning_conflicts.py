@@ -11,9 +11,17 @@ from small_bases import sd1_folder, write
 from test_planning import a_run, pictures
 
 from lora_core import machine
-from lora_core.errors import Problem
+from lora_core.errors import Problem, SettingsError
 from lora_core.planning import check
-from lora_core.settings import RunConfig, with_values
+from lora_core.settings import (
+    RunConfig,
+    dump_config,
+    dump_dataset,
+    loads_run,
+    parsed,
+    setting,
+    with_values,
+)
 from lora_core.workspace import Workspace, write_json
 
 LYCORIS = {"network_module": "lycoris.kohya"}
@@ -328,3 +336,35 @@ def test_all_conflicts_of_a_run_are_told_at_once(run: RunConfig) -> None:
         values |= ERRORS[case][0]
     told = {p.setting for p in check(with_values(run, values), "diffusers") if p.severity == "error"}
     assert told == {ERRORS[case][1] for case in together}
+
+
+def test_came_is_warned_of_at_the_rate_that_counts(run: RunConfig) -> None:
+    came = {"optimizer_type": "came_pytorch.CAME"}
+    for values, key in (
+        ({"learning_rate": 5e-4, "unet_lr": 6e-5}, None),
+        ({"learning_rate": 6e-5, "unet_lr": 5e-4}, "unet_lr"),
+        ({"learning_rate": 5e-4}, "learning_rate"),
+    ):
+        told = check(with_values(run, {**came, **values}), "diffusers")
+        told = [problem for problem in told if "seen to break" in problem.what]
+        assert [p.setting for p in told] == ([key] if key else [])
+
+
+def test_betas_that_no_optimizer_takes_are_refused_by_name(run: RunConfig) -> None:
+    # "0,5" is how many people write a half; here it would be the two numbers 0 and 5.
+    problem = parsed(setting("betas"), "0,5").problem
+    assert problem is not None
+    assert "each from 0 to below 1" in problem.what
+    text = dump_config(run) + 'optimizer_args = ["betas=0.9,1.5"]\n'
+    with pytest.raises(SettingsError) as caught:
+        loads_run(text, dump_dataset(run))
+    assert [each.setting for each in caught.value.problems] == ["betas"]
+
+
+def test_a_rate_of_the_text_part_far_from_all_recipes_is_told(run: RunConfig) -> None:
+    for rates, told in (((5.0,), True), ((5e-5,), False), ((0.0,), False)):
+        changed = with_values(run, {**TEXT, "text_encoder_lr": rates})
+        found = [p for p in check(changed, "sd-scripts") if "Published recipes" in p.what]
+        assert bool(found) == told
+    prodigy = {"optimizer_type": "Prodigy", "learning_rate": 1.0, **TEXT, "text_encoder_lr": (1.0,)}
+    assert not [p for p in check(with_values(run, prodigy), "sd-scripts") if p.setting == "text_encoder_lr"]

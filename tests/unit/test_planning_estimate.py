@@ -351,9 +351,14 @@ def test_samples_count_where_only_two_steps_were_tried(
         ({"max_train_epochs": 10, "save_every_n_epochs": 1}, 10, 10, 0),
         ({"max_train_epochs": 10, "save_every_n_epochs": 1, "save_last_n_epochs": 3}, 10, 4, 0),
         ({"max_train_epochs": 10, "save_every_n_epochs": 3, "save_state": True}, 4, 4, 4),
+        ({"max_train_epochs": 10, "save_n_epoch_ratio": 3, "save_every_n_epochs": 1}, 4, 4, 0),
+        ({"max_train_epochs": 10, "save_n_epoch_ratio": 20, "save_last_n_epochs": 2}, 10, 3, 0),
         ({"max_train_steps": 20, "save_every_n_steps": 5}, 5, 5, 0),
         ({"max_train_steps": 20, "save_every_n_steps": 5, "save_last_n_steps": 10}, 5, 4, 0),
         ({"max_train_steps": 20, "save_state_on_train_end": True}, 1, 1, 1),
+        # Billions are counted and not listed, or the page would run out of memory.
+        ({"max_train_epochs": 10**18, "save_every_n_epochs": 1}, 10**18, 10**18, 0),
+        ({"max_train_steps": 10**18, "save_every_n_steps": 1, "save_last_n_steps": 9}, 10**18 + 1, 11, 0),
     ],
 )
 def test_saves_are_counted_as_the_engine_makes_them(

@@ -360,6 +360,7 @@ RUN: dict[str, Callable[[RunConfig, str], None]] = {
     **dict.fromkeys(
         ("masks that are turned off", "folders with and without masks in one dataset"), checked_dataset
     ),
+    "another number of betas": a_step,
 }  # fmt: skip
 RATES = ("two rates for an optimizer that takes one", "rates of parts for an optimizer that takes one")
 NOT_RUN = {

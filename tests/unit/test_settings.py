@@ -175,6 +175,20 @@ def test_a_typed_text_that_is_no_number_is_refused_and_not_replaced(text: str) -
     assert parsed(setting("learning_rate"), text).problem is not None
 
 
+@pytest.mark.parametrize("text", ["9" * 19, "9" * 400, "1" + "0" * 5000])
+def test_a_whole_number_that_no_file_holds_is_refused(text: str) -> None:
+    for key in ("max_train_epochs", "num_repeats", "lr_warmup_steps"):
+        problem = parsed(setting(key), text).problem
+        assert problem is not None, key
+    assert parsed(setting("max_train_steps"), str(2**63 - 1)).value == 2**63 - 1
+
+
+def test_one_number_with_a_comma_in_it_is_not_taken_for_two() -> None:
+    assert parsed(setting("text_encoder_lr"), "0,00001").problem is not None
+    assert parsed(setting("text_encoder_lr"), "1e-5, 0").value == (1e-5, 0)
+    assert parsed(setting("text_encoder_lr"), "0.00001,0.5").value == (1e-5, 0.5)
+
+
 def test_ten_steps_and_a_tenfold_share_stay_two_things() -> None:
     steps, share = (with_values(a_run(), {"lr_warmup_steps": value}) for value in (10, 10.0))
     assert "lr_warmup_steps = 10\n" in dump_config(steps)

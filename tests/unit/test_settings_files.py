@@ -173,9 +173,42 @@ def test_a_key_of_sd_scripts_at_its_resting_value_is_no_hindrance() -> None:
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, near: str) -> None:
-    (problem,) = problems(MODEL + f"{key} = 1\n")
-    assert problem.setting == key
-    assert near in problem.fix
+    run = loads_run(MODEL + f"{key} = 1\n", IMAGES)
+    # sd-scripts trains all the same; the built-in engine does not start with what it does not know.
+    for engine, severity in ((BUILT_IN, "error"), (SD_SCRIPTS, "advice")):
+        (problem,) = unsupported(run, engine)
+        assert (problem.setting, problem.severity) == (key, severity)
+        assert near in problem.fix
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "my_key = 3",
+        'my_text = "C:\\\\new # no remark"',
+        "my_share = 1e-4",
+        "my_list = [[1], [2]]",
+        '"my key" = true',
+        "[my.table]\nseed = 7",
+        '[[my_tables]]\nx = 1\n[[my_tables]]\ny = "z"',
+    ],
+)
+def test_a_key_that_nobody_knows_is_kept_and_written_back(line: str) -> None:
+    run = loads_run(MODEL + line + "\n", IMAGES)
+    assert run.batch.seed == 42, "what stands in a table inside a table is no setting"
+    assert len(run.other) == 1
+    assert loads_run(dump_config(run), dump_dataset(run)) == run
+    assert len([p for p in unsupported(run, SD_SCRIPTS) if p.setting in run.other]) == 1
+
+
+def test_a_key_that_nobody_knows_is_told_when_it_cannot_be_kept() -> None:
+    assert [p.setting for p in problems(MODEL + "made = 2026-01-01\n")] == ["made"]
+
+
+def test_a_secret_under_a_name_that_nobody_knows_is_not_kept(tmp_path: Path) -> None:
+    loaded = read_run(write(tmp_path, MODEL + 'my_token = "hf_abcdefghijklmnopqrst"\n'))
+    assert loaded.run.other == {}
+    assert any(note.startswith("my_token is not used: ") for note in loaded.notes)
 
 
 def test_a_key_in_the_wrong_place_is_told_where_it_belongs() -> None:
@@ -190,14 +223,14 @@ def test_a_key_in_the_wrong_place_is_told_where_it_belongs() -> None:
 
 
 def test_every_problem_of_both_files_is_told_at_once() -> None:
-    config = 'learning_rate = "1e-4"\nnetwork_dim = 16.0\nseed = -1\nnope = 1\n'
+    config = 'learning_rate = "1e-4"\nnetwork_dim = 16.0\nseed = -1\nconv_dim = 1\n'
     config += 'optimizer_args = ["lr", "eps=a=b"]\n'
     found = problems(config, "[[datasets]]\nresolution = 8\n[[datasets.subsets]]\nkeep_tokens = true\n")
     assert [problem.setting for problem in found] == [
         "learning_rate",
         "network_dim",
         "seed",
-        "nope",
+        "conv_dim",
         "optimizer_args",
         "optimizer_args",
         "pretrained_model_name_or_path",

@@ -192,6 +192,27 @@ def test_clip_skip_does_nothing_on_sdxl_alone() -> None:
     assert "clip_skip" not in {s.key for s in shown_settings(of(), BUILT_IN, "sdxl")}
 
 
+def test_files_of_the_way_are_kept_or_removed_also_where_their_number_is_set() -> None:
+    keys = {"save_last_n_epochs", "save_last_n_epochs_state"}
+    states = {"save_state": True}
+    assert keys & ignored(**states).keys() == keys
+    assert not keys & ignored(engine=SD_SCRIPTS, save_n_epoch_ratio=4, **states).keys()
+
+
+def test_the_one_rate_does_nothing_where_each_part_has_its_own_and_nothing_else_looks_at_it() -> None:
+    own = {"unet_lr": 2e-4, "network_train_unet_only": True}
+    both = {"unet_lr": 2e-4, "text_encoder_lr": (1e-5,), "network_train_unet_only": False}
+    for values in (own, both):
+        assert "rate of its own" in ignored(**values)["learning_rate"]
+    for acting in (
+        {"unet_lr": 2e-4, "network_train_unet_only": False},
+        {"text_encoder_lr": (1e-5,), "network_train_unet_only": False},
+        {**own, "lr_scheduler": "polynomial"},  # its end is a share of the one rate
+        {**own, "lr_scheduler_type": "OneCycleLR"},
+    ):
+        assert "learning_rate" not in ignored(**acting)
+
+
 def test_what_acts_is_not_called_ignored() -> None:
     values = {
         "optimizer_type": "Adafactor",

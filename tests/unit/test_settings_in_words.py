@@ -142,3 +142,26 @@ def test_a_recipe_alone_compares_with_a_run_in_what_it_holds() -> None:
     run = with_values(a_run(), {"seed": 7, "output_name": "mine", "flip_aug": True})
     (line,) = compared(Recipe(), run)
     assert line.startswith("Seed: 7 instead of 42.")
+
+
+def test_what_is_short_for_both_sides_is_still_told_apart() -> None:
+    path = "pretrained_model_name_or_path"
+    same_name = lines({path: Path("/a/x.safetensors")}, {path: Path("/b/x.safetensors")})
+    assert "/b/x.safetensors instead of" in same_name[0].replace("\\", "/")
+    (folder,) = compared(a_run("a/cat"), a_run("b/cat"))
+    assert "b/cat instead of" in folder.replace("\\", "/")
+    (prompts,) = lines({"sample_prompts": ("a", "b")}, {"sample_prompts": ("a", "c")})
+    assert "2 lines, and not the same" in prompts
+    (comment,) = lines({"training_comment": "x" * 80}, {"training_comment": "x" * 79 + "y"})
+    assert "another text" in comment
+
+
+def test_what_no_setting_describes_is_compared_too() -> None:
+    run = a_run()
+    before = run.model_copy(update={"other": {"optimizer_args": ["k=0.5", "m=1"], "save_clip": True}})
+    after = run.model_copy(update={"other": {"optimizer_args": ["k=0.9", "m=1"], "my_key": 3}})
+    assert compared(before, after) == [
+        "optimizer_args k: 0.9 instead of 0.5.",
+        "save_clip: not set instead of True.",
+        "my_key: 3 instead of not set.",
+    ]

@@ -91,10 +91,12 @@ def _rates(run: RunConfig) -> Iterator[Problem]:
                 {"learning_rate": 1.0, **low},
                 "Set it to 1",
             )
-    elif path.endswith(".CAME") and optimizer.learning_rate > _MOST_CAME:
-        what = f"CAME learns fast: at {typed_number(optimizer.learning_rate)} trainings were seen to break."
-        fix = f"Set it to {typed_number(_CAME)}"
-        yield _advice("learning_rate", what, f"{fix}.", {"learning_rate": _CAME}, fix)
+    elif path.endswith(".CAME"):
+        key = "learning_rate" if optimizer.unet_lr is None else "unet_lr"
+        if (rate := getattr(optimizer, key)) > _MOST_CAME:
+            what = f"CAME learns fast: at {typed_number(rate)} trainings were seen to break."
+            fix = f"Set it to {typed_number(_CAME)}"
+            yield _advice(key, what, f"{fix}.", {key: _CAME}, fix)
     rates = []
     if not network.network_train_text_encoder_only:
         rates.append(optimizer.learning_rate if optimizer.unet_lr is None else optimizer.unet_lr)

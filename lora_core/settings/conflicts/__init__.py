@@ -62,17 +62,29 @@ def sd_scripts_problems(run: RunConfig, family: str | None = None) -> list[Probl
 
 def read_over(run: RunConfig, family: str | None = None) -> list[Problem]:
     """Values that are set and that sd-scripts does not use beside the others; all of it advice."""
-    idle = no_effect(value_in(run), SD_SCRIPTS, family or family_in(run))
-    found = [
-        Problem(
-            setting=placed.setting.key,
-            what=f"It does nothing here. {idle[placed.setting.key]}",
-            fix=f"Leave {placed.setting.key} out.",
-            severity="advice",
-            mend={placed.setting.key: placed.setting.default},
-            mend_label=f"Leave {placed.setting.key} out",
-        )
-        for placed in placed_values(run)
-        if placed.setting.key in idle and placed.value != placed.setting.default
-    ]
+    family, found = family or family_in(run), []
+    beside = {
+        (number, index): no_effect(value_in(run, number, index), SD_SCRIPTS, family)
+        for number, dataset in enumerate(run.dataset.datasets)
+        for index in range(len(dataset.subsets))
+    }
+    for placed in placed_values(run):
+        key, at = placed.setting.key, (placed.dataset, placed.subset)
+        # A weight for class images acts when one folder of many holds them.
+        views = [
+            idle
+            for place, idle in beside.items()
+            if all(mine in {None, its} for mine, its in zip(at, place, strict=True))
+        ]
+        if placed.value != placed.setting.default and all(key in idle for idle in views):
+            found.append(
+                Problem(
+                    setting=key,
+                    what=f"It does nothing here. {views[0][key]}",
+                    fix=f"Leave {key} out.",
+                    severity="advice",
+                    mend={key: placed.setting.default},
+                    mend_label=f"Leave {key} out",
+                )
+            )
     return list(dict.fromkeys(found))

@@ -4,6 +4,7 @@ Covered: rows, read in its code at 48d368f. Not covered: arguments that only a p
 whether the package is installed.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -190,6 +191,17 @@ SCHEDULES: Final = (
     ),
 )
 
+
+def _betas(seen: Seen) -> int:
+    """How many betas the optimizer takes; as many as there are where it is not known."""
+    name = seen["optimizer_type"]
+    if name in _owners.CAME:
+        return 3
+    # Those of bitsandbytes take a third one and read over it.
+    strict = name in _owners.WITH_TWO_BETAS and not re.search("8bit|paged", name, re.IGNORECASE)
+    return 2 if strict else len(seen["betas"])
+
+
 OPTIMIZERS: Final = (
     Conflict(
         name="AdEMAMix by its short name",
@@ -212,6 +224,15 @@ OPTIMIZERS: Final = (
         fix="Check its spelling, capitals too, or give its whole path.",
         mend={"optimizer_type": "AdamW"},
         source=("", "has no attribute"),
+    ),
+    Conflict(
+        name="another number of betas",
+        key="betas",
+        when=lambda seen: bool(seen["betas"]) and len(seen["betas"]) != _betas(seen),
+        what="{value} is not as many numbers as this optimizer takes. It stops at the first step.",
+        fix="Write three for CAME and two for all others, or leave betas out.",
+        mend={"betas": None},
+        source=("", "values to unpack"),
     ),
     Conflict(
         name="two rates for an optimizer that takes one",

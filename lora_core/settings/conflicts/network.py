@@ -30,6 +30,11 @@ _OFT_WIDTH: Final = 3072
 """Width of FLUX; each part that OFT splits is a multiple of it."""
 
 
+def network_of(family: str | None) -> str:
+    """The plain network for base models of this family."""
+    return NETWORKS_OF.get(str(family), ("networks.lora",))[0]
+
+
 def _of_another_family(seen: Seen) -> bool:
     module = seen["network_module"]
     known = seen.family in NETWORKS_OF and module in _owners.NETWORKS and module != _owners.LYCORIS
@@ -37,7 +42,7 @@ def _of_another_family(seen: Seen) -> bool:
 
 
 def _of_its_family(seen: Seen) -> dict[str, Any]:
-    return {"network_module": NETWORKS_OF[str(seen.family)][0]}
+    return {"network_module": network_of(seen.family)}
 
 
 def _in(*modules: str) -> Callable[[Seen], bool]:

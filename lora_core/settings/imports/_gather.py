@@ -312,7 +312,8 @@ class Gathering:
     def _value_beside(self, key: str) -> Any:
         """As `value_of`; the target is another one each time, so what it lacks here it may have there."""
         unknown = key not in self.target and key in self._known and self._known[key].part == "target"
-        return True if unknown else self.value_of(key)
+        in_another = key in self._known and any(folder.get(key) is True for folder in self.folders)
+        return True if unknown or in_another else self.value_of(key)
 
 
 def _as_argument(value: Any) -> str:

@@ -12,8 +12,9 @@ from lora_core.settings.ignored import no_effect as beside_the_others
 
 Value = Callable[[str], Any]
 
-STILL_CHECKED: Final = frozenset({"min_bucket_reso", "max_bucket_reso"})
-"""sd-scripts compares them with the size even where it does not use them, so they stay as they are."""
+STILL_CHECKED: Final = frozenset({"min_bucket_reso", "max_bucket_reso", "learning_rate"})
+"""They stay as they are: sd-scripts compares the first two with the size even where it does not use them, and
+the rate counts again as soon as a part has none of its own."""
 
 
 def no_effect(value_of: Value, family: str | None) -> dict[str, str]:

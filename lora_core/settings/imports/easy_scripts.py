@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lora_core.settings.conflicts.network import network_of
 from lora_core.settings.imports._gather import Gathering, take_absent
 from lora_core.settings.imports._report import Imported
 from lora_core.settings.imports.sd_scripts import SAME_OPTIMIZERS, take_datasets, take_folder, take_optimizer
@@ -162,6 +163,9 @@ def _take_module(gathering: Gathering, flat: Mapping[str, Any], network: Mapping
         gathering.take(
             "network_args.fa", "network_module", "networks.lora_fa", was=True, reason="It stands for LoRA-FA."
         )
+    elif gathering.family == "flux1":
+        gathering.assumed["network_module"] = "The program takes it for FLUX."
+        gathering.take("network_module", "network_module", network_of("flux1"))
 
 
 def _take(gathering: Gathering, name: str, key: str, value: Any, flat: Mapping[str, Any]) -> None:

@@ -2,20 +2,24 @@
 
 OneTrainer is another trainer, so the same number may act a little otherwise; each such key says so.
 
-Covered: LoRA and LyCORIS of SD 1.x and SDXL, format of August 2026. Not covered: other families,
-finetuning, embeddings, the cloud.
+Covered: LoRA and LyCORIS of the families that sd-scripts trains as well, format of August 2026. Not covered:
+other families, finetuning, embeddings, the cloud.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
+from lora_core.settings._description import EVERY_FAMILY, FLOW_FAMILIES
+from lora_core.settings.conflicts.network import network_of
 from lora_core.settings.imports._gather import Gathering
 from lora_core.settings.imports._report import Imported, brief
 from lora_core.settings.imports.one_trainer_keys import (
     ABOUT_THE_PROGRAM,
     DTYPES,
     FAMILIES,
+    FOR_A_WHILE,
+    OF_OPTIMIZERS,
     OPTIMIZERS,
     SCHEDULES,
     SIMPLE,
@@ -23,6 +27,7 @@ from lora_core.settings.imports.one_trainer_keys import (
     STARTS_OF_OTHERS,
 )
 from lora_core.settings.imports.one_trainer_lists import take_concepts, take_samples
+from lora_core.settings.imports.one_trainer_noise import FLOW_STARTS, take_noise
 
 _OFF: Final = "It is empty or off there."
 _ASSUMED: Final = "It is not in the file. OneTrainer then takes this."
@@ -35,14 +40,15 @@ def read_one_trainer(name: str, table: Mapping[str, Any]) -> Imported:
         SettingsError: no key of it is one of a recipe.
     """
     gathering = Gathering(name, "onetrainer")
-    flat = {**STARTS, **dict(_flat(table))}
+    model = str(table.get("model_type", ""))
+    gathering.family = FAMILIES.get(model, model.lower() or None)
+    starts = {**STARTS, **FLOW_STARTS.get(gathering.family or "", {})}
     given = set(dict(_flat(table)))
+    flat = {**starts, **dict(_flat(table))}
     if "optimizer" in given or "optimizer.optimizer" in given:
         flat = {key: value for key, value in flat.items() if key in given or not key.startswith("optimizer")}
     gathering.assumed = {key: _ASSUMED for key in flat if key not in given}
-    model = str(table.get("model_type", ""))
-    gathering.family = FAMILIES.get(model, model.lower() or None)
-    if gathering.family not in {"sd15", "sdxl", None}:
+    if gathering.family is not None and gathering.family not in EVERY_FAMILY:
         gathering.notes.append(
             f"It is for base models of the kind {brief(model)}, which this app does not train. "
             "What maps was taken."
@@ -52,7 +58,15 @@ def read_one_trainer(name: str, table: Mapping[str, Any]) -> Imported:
             f"It is for {brief(method)}, and this app trains LoRAs: look at the learning rate."
         )
     done: set[str] = set()
-    for take in (_take_optimizer, _take_schedule, _take_network, _take_parts, _take_loss, _take_times):
+    for take in (
+        _take_optimizer,
+        _take_schedule,
+        _take_network,
+        _take_parts,
+        _take_loss,
+        _take_times,
+        take_noise,
+    ):
         done |= take(gathering, flat)
     for key, value in flat.items():
         if key not in done:
@@ -74,6 +88,8 @@ def _take(gathering: Gathering, key: str, value: Any) -> None:
     if key in SIMPLE:
         ours, reason = SIMPLE[key]
         gathering.take(key, ours, value, reason=reason)
+    elif (why := FOR_A_WHILE.get(key.rpartition(".")[2])) and "." in key and value:
+        gathering.left(key, value, why)
     elif key in ABOUT_THE_PROGRAM or key.startswith(STARTS_OF_OTHERS):
         gathering.ignore(
             key,
@@ -89,7 +105,7 @@ def _take(gathering: Gathering, key: str, value: Any) -> None:
     elif key == "output_model_destination":
         stem = PureWindowsPath(str(value)).stem if "\\" in str(value) else PurePosixPath(str(value)).stem
         gathering.take(key, "output_name", stem or None, was=value, reason="The name of the file is taken.")
-    elif value in (None, "", False, 0, "NEVER", "NONE", [], {}):
+    elif value in (None, "", False, 0, "NEVER", "NONE", "OFF", [], {}):
         gathering.ignore(key, value, _OFF)
     else:
         gathering.left(key, value, "This app has no such setting.")
@@ -153,18 +169,11 @@ def _take_optimizer(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
             gathering.ignore(
                 key, value, _OFF if value in (None, False, "", {}) else "It changes speed or memory."
             )
-        elif plain in {"weight_decay", "eps"} or plain in _ARGUMENTS:
+        elif plain in {"weight_decay", "eps"} or plain in OF_OPTIMIZERS:
             gathering.item("optimizer_args", f"{plain}={value}", key)
         else:
             gathering.left(key, value, "This app has no such argument.")
     return keys
-
-
-_ARGUMENTS: Final = frozenset({
-    "beta3", "clip_threshold", "d0", "d_coef", "decay_rate", "decouple", "growth_rate", "momentum",
-    "relative_step", "safeguard_warmup", "scale_parameter", "use_bias_correction", "warmup_init", "amsgrad",
-    "slice_p", "nesterov",
-})  # fmt: skip
 
 
 def _take_schedule(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
@@ -207,9 +216,11 @@ def _take_network(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
     algo = {"LOHA": "loha", "LOKR": "lokr"}.get(kind, "lora" if dora else "")
     if kind not in {"LORA", "LOHA", "LOKR"}:
         gathering.left("peft_type", kind, "This app has no such network.")
-    elif "peft_type" in flat or dora:
-        module = "lycoris.kohya" if algo else "networks.lora"
-        source = "peft_type" if "peft_type" in flat else "lora_decompose"
+    elif "peft_type" in flat or dora or gathering.family in FLOW_FAMILIES:
+        module = "lycoris.kohya" if algo else network_of(gathering.family)
+        source = "lora_decompose" if dora and "peft_type" not in flat else "peft_type"
+        if source not in flat:
+            gathering.assumed[source] = _ASSUMED
         gathering.take(source, "network_module", module, was=kind, reason=f"sd-scripts calls it {module}.")
         if algo:
             gathering.take(source, "algo", algo, was=kind, reason="It is a method of LyCORIS.")
@@ -249,8 +260,9 @@ def _take_parts(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
     """Which parts are trained, and their rates."""
     texts = ("text_encoder", "text_encoder_2") if gathering.family == "sdxl" else ("text_encoder",)
     trained = [part for part in texts if flat.get(f"{part}.train") is not False]
-    image = flat.get("unet.train") is not False
-    switches = (f"{part}.train" for part in (*texts, "unet"))
+    part_of_images = "transformer" if gathering.family in FLOW_FAMILIES else "unet"
+    image = flat.get(f"{part_of_images}.train") is not False
+    switches = (f"{part}.train" for part in (*texts, part_of_images))
     source_of_parts = next((key for key in switches if key in flat), None)
     if source_of_parts is not None:
         reason = "The text part is not trained." if not trained else "The text part is trained."
@@ -258,7 +270,7 @@ def _take_parts(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
         gathering.take(source_of_parts, "network_train_unet_only", not trained, was=was, reason=reason)
         if not image:
             gathering.take(
-                "unet.train",
+                f"{part_of_images}.train",
                 "network_train_text_encoder_only",
                 True,
                 was=False,
@@ -274,17 +286,18 @@ def _take_parts(gathering: Gathering, flat: Mapping[str, Any]) -> set[str]:
             rates,
             reason="sd-scripts calls it text_encoder_lr.",
         )
-    if (rate := flat.get("unet.learning_rate")) is not None:
-        gathering.take("unet.learning_rate", "unet_lr", rate, reason="sd-scripts calls it unet_lr.")
-    elif "unet.learning_rate" in flat:
-        gathering.ignore("unet.learning_rate", None, _OFF)
+    of_images = f"{part_of_images}.learning_rate"
+    if (rate := flat.get(of_images)) is not None:
+        gathering.take(of_images, "unet_lr", rate, reason="sd-scripts calls it unet_lr.")
+    elif of_images in flat:
+        gathering.ignore(of_images, None, _OFF)
     done = {
         f"{part}.{key}"
-        for part in ("unet", "text_encoder", "text_encoder_2")
+        for part in (part_of_images, "text_encoder", "text_encoder_2")
         for key in ("train", "learning_rate")
     }
     told = {source_of_parts, f"{trained[0]}.learning_rate" if rates else None}
-    told |= {None if image else "unet.train", "unet.learning_rate"}
+    told |= {None if image else f"{part_of_images}.train", of_images}
     _rest_of_parts(gathering, flat, done - told)
     skip = flat.get("text_encoder_layer_skip")
     if isinstance(skip, int) and skip and not isinstance(skip, bool):

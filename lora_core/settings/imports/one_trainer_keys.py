@@ -9,6 +9,11 @@ from typing import Any, Final
 FAMILIES: Final[Mapping[str, str]] = {
     "STABLE_DIFFUSION_15": "sd15",
     "STABLE_DIFFUSION_XL_10_BASE": "sdxl",
+    **dict.fromkeys((f"STABLE_DIFFUSION_{n}" for n in ("20", "20_BASE", "21", "21_BASE")), "sd2"),
+    **dict.fromkeys(("STABLE_DIFFUSION_3", "STABLE_DIFFUSION_35"), "sd3"),
+    "FLUX_DEV_1": "flux1",
+    "CHROMA_1": "chroma",
+    "ANIMA": "anima",
 }
 _CALLED: Final = "sd-scripts calls it {}."
 _ALIKE: Final = "sd-scripts calls it {}, and it acts alike."
@@ -35,6 +40,12 @@ SIMPLE: Final[Mapping[str, tuple[str, str]]] = {
     "dropout_probability": ("network_dropout", _ALIKE.format("network_dropout")),
     "lora_model_name": ("network_weights", _CALLED.format("network_weights")),
     "unet.gradient_checkpointing": ("gradient_checkpointing", _CALLED.format("gradient_checkpointing")),
+    "transformer.guidance_scale": ("guidance_scale", _CALLED.format("guidance_scale")),
+    "transformer.attention_mask": ("apply_t5_attn_mask", _CALLED.format("apply_t5_attn_mask")),
+    "transformer.gradient_checkpointing": (
+        "gradient_checkpointing",
+        _CALLED.format("gradient_checkpointing"),
+    ),
 }
 
 SCHEDULES: Final[Mapping[str, tuple[str, str]]] = {
@@ -92,16 +103,26 @@ ABOUT_THE_PROGRAM: Final[Mapping[str, str]] = {
         "attention_mechanism", "gradient_checkpointing", "frames", "weight_dtype", "lora_weight_dtype",
         "embedding_weight_dtype", "layer_offload_fraction", "unet.weight_dtype", "text_encoder.weight_dtype",
         "text_encoder_2.weight_dtype", "vae.weight_dtype", "text_encoder.gradient_checkpointing",
-        "text_encoder_2.gradient_checkpointing", "lokr_vec_trick",
+        "text_encoder_2.gradient_checkpointing", "lokr_vec_trick", "transformer.weight_dtype",
     ), _MEMORY),
     **dict.fromkeys(("layer_filter", "layer_filter_preset", "layer_filter_regex"), _LAYERS),
     **dict.fromkeys(("lora_decompose_norm_epsilon", "bundle_additional_embeddings"), _MEMORY),
 }  # fmt: skip
+OF_OPTIMIZERS: Final = frozenset({
+    "beta3", "clip_threshold", "d0", "d_coef", "decay_rate", "decouple", "growth_rate", "momentum",
+    "relative_step", "safeguard_warmup", "scale_parameter", "use_bias_correction", "warmup_init", "amsgrad",
+    "slice_p", "nesterov",
+})  # fmt: skip
+"""Arguments of optimizers that have the same names here."""
+FOR_A_WHILE: Final[Mapping[str, str]] = {
+    "stop_training_after": "Here a part that is trained learns until the end.",
+    "dropout_probability": "Here captions are left out for each folder: see caption_dropout_rate.",
+}
+"""What a part of the model may have besides its rate, by the end of its key, with why it is not taken."""
 STARTS_OF_OTHERS: Final = (
-    "tensorboard", "cloud", "secrets", "embedding", "additional_embeddings", "ema", "prior.", "transformer.",
+    "tensorboard", "cloud", "secrets", "embedding", "additional_embeddings", "ema_", "prior.", "transformer.",
     "decoder", "effnet_encoder.", "unconditional_transformer.", "quantization.", "text_encoder_3",
     "text_encoder_4", "oft_", "unet.", "text_encoder.", "text_encoder_2", "vae.", "optimizer_defaults",
-    "text_encoder_sequence_length", "vb_loss_strength", "timestep_shift", "dynamic_timestep_shifting",
-    "noising_", "timestep_distribution", "unmasked_", "normalize_masked", "masked_prior",
+    "text_encoder_sequence_length", "vb_loss_strength", "unmasked_", "normalize_masked", "masked_prior",
     "text_encoder_layer_skip",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, Final
 from lora_core.errors import FileTooNewError
 from lora_core.settings import known
 from lora_core.settings.imports._gather import Gathering, take_absent
-from lora_core.settings.imports._report import Imported, brief
+from lora_core.settings.imports._report import Imported, brief, is_secret
 from lora_core.settings.run import catalogue
 
 PRESET_FORMAT: Final = 1
@@ -175,5 +175,8 @@ def read_own_preset(name: str, table: Mapping[str, Any]) -> Imported:
             gathering.take(key, key, None)
     other = table.get("other", {})
     for key, value in other.items() if isinstance(other, Mapping) else ():
-        gathering.argument(key, key, value)
+        if key in keys or key in known.tables()["arguments"] or is_secret(key, value):
+            gathering.argument(key, key, value)
+        else:
+            gathering.keep(key, key, value)  # it came in with a hand-written file, and stays
     return gathering.done()
