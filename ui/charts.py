@@ -175,11 +175,11 @@ def draw(
 
 def course(name: str, values: Sequence[float], steps: Sequence[float]) -> str:
     """What a rate does: `change`, and where it goes up and comes down again also how high it was."""
-    highest = max(values)
-    at = steps[values.index(highest)]
-    if not highest > max(values[0], values[-1]) or short(highest) in {short(values[0]), short(values[-1])}:
+    first, highest, last = (short(value) for value in (values[0], max(values), values[-1]))
+    if highest in {first, last}:
         return change(name, values, steps=steps[-1])
-    return f"{name} rose to {short(highest)} at step {at:.0f}. After {steps[-1]:.0f} steps it is {short(values[-1])}."
+    at = steps[values.index(max(values))]
+    return f"{name} rose to {highest} at step {at:.0f}. After {steps[-1]:.0f} steps it is {last}."
 
 
 def change(name: str, values: Sequence[float], *, steps: float) -> str:
