@@ -9,16 +9,26 @@ tool bar.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from itertools import cycle
 from typing import Any, Final, Literal
 
 import plotly.graph_objects as go
 import streamlit as st
 
+from ui import feedback, now
+
 MAX_POINTS: Final = 1_000
 """Points of one line. About one for each pixel; a redraw of 2,000 points sent 53 kB (Streamlit 1.67)."""
+
+STEP: Final = "Step"
+"""Name of the first column."""
+COLUMN: Final = 24
+"""Letters of a name above a column."""
+COLUMNS: Final = 3
+"""Columns of numbers that fit a phone's window, beside that of the steps or the names."""
 
 ENOUGH_FOR_A_MEAN: Final = 2
 """Values; below that, a tenth is no mean."""
@@ -31,6 +41,11 @@ FONT: Final = '"Source Sans", "Source Sans 3", sans-serif'
 """As the page around it; plotly takes another one by itself."""
 HEIGHT_PX: Final = 340
 """The same for every chart and fixed, so that nothing below moves when numbers arrive."""
+FEW: Final = 6
+"""Lines whose names have room in that height; each one more gets `ROW_PX`."""
+ROW_PX: Final = 24
+MOST: Final = 12
+"""Lines that can be told apart; then a colour comes again with the same dash."""
 
 Mark = Literal["solid", "dot", "dash", "dashdot"]
 
@@ -99,7 +114,7 @@ def figure(
             go.Scatter(
                 x=list(line.steps),
                 y=list(line.values),
-                name=line.name,
+                name=escape(now.short(line.name), quote=False),  # plotly reads names as HTML
                 mode="lines+markers" if line.dots else "lines",
                 line={"color": colour, "width": 1 if line.pale else 2.5, "dash": mark},
                 marker={"size": 7, "color": colour},
@@ -111,12 +126,19 @@ def figure(
     if from_zero and highest > 0:
         upright |= {"range": [0, 1.1 * highest], "tickformat": "~g"}
     chart.update_layout(
-        height=HEIGHT_PX,
+        height=HEIGHT_PX + ROW_PX * max(0, len(lines) - FEW),
         margin={"l": 60, "r": 16, "t": 16, "b": 48},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": colours.text, "size": 15, "family": FONT},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"color": colours.text}},
+        legend={
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+            "font": {"color": colours.text},
+            "maxheight": 1.0,
+        },
         showlegend=True,
         uirevision=view,
         xaxis={**axis, "title": {"text": "Step"}, "rangemode": "tozero"},
@@ -139,7 +161,7 @@ def draw(
         from_zero: see `figure`.
     """
     colours = palette(st.context.theme.type)
-    st.write(sentence)
+    st.write(feedback.spoken(sentence))
     st.plotly_chart(
         figure(lines, y_title=y_title, colours=colours, view=key, from_zero=from_zero),
         theme=None,  # the colours are ours; see the top of this file
@@ -149,6 +171,15 @@ def draw(
     )
     with st.expander(table):
         st.table(numbers(lines), hide_index=True, alt=table)
+
+
+def course(name: str, values: Sequence[float], steps: Sequence[float]) -> str:
+    """What a rate does: `change`, and where it goes up and comes down again also how high it was."""
+    first, highest, last = (short(value) for value in (values[0], max(values), values[-1]))
+    if highest in {first, last}:
+        return change(name, values, steps=steps[-1])
+    at = steps[values.index(max(values))]
+    return f"{name} rose to {highest} at step {at:.0f}. After {steps[-1]:.0f} steps it is {last}."
 
 
 def change(name: str, values: Sequence[float], *, steps: float) -> str:
@@ -192,16 +223,38 @@ def short(value: float) -> str:
 def numbers(lines: Sequence[Line], *, rows: int = TABLE_ROWS) -> list[dict[str, Any]]:
     """At most `rows` rows, evenly spaced over the steps, the first and the last step among them.
 
-    A line without a value at a step has an empty cell there.
+    A line without a value at a step has an empty cell there. Where there are too many lines for columns, each
+    has a row with its first and its last value.
     """
+    if len(lines) > COLUMNS:
+        return [
+            {
+                "Name": feedback.spoken(line.name),
+                "First": short(line.values[0]),
+                "Last": short(line.values[-1]),
+                "At step": f"{line.steps[-1]:.0f}",
+            }
+            for line in lines
+        ]
+    at = [dict(zip(line.steps, line.values, strict=True)) for line in lines]
+    names = _columns([line.name for line in lines])
     steps = sorted({step for line in lines for step in line.steps})
     if len(steps) > rows:
         steps = [steps[round(i * (len(steps) - 1) / (rows - 1))] for i in range(rows)]
-    at = [(line.name, dict(zip(line.steps, line.values, strict=True))) for line in lines]
     return [
-        {
-            "Step": f"{step:.0f}",
-            **{name: short(values[step]) if step in values else "" for name, values in at},
-        }
+        {STEP: f"{step:.0f}"} | {name: _cell(values, step) for name, values in zip(names, at, strict=True)}
         for step in steps
+    ]
+
+
+def _cell(values: Mapping[float, float], step: float) -> str:
+    return short(values[step]) if step in values else ""
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    """Names as they stand above columns; those that are alike get their place behind them."""
+    cut = [now.short(name, COLUMN) for name in names]
+    return [
+        feedback.spoken(f"{name} ({place})" if [STEP, *cut].count(name) > 1 else name)
+        for place, name in enumerate(cut, 1)
     ]

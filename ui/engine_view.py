@@ -20,6 +20,8 @@ from ui import settings_words as words
 from ui.project import Project
 
 PART: Final = "engine_view"
+_PLAIN: Final = {"None": "nothing", "": "nothing", "True": "on", "False": "off"}
+"""What a LoRA file's notes call some values, in words."""
 
 
 def draw(ws: Workspace, name: str) -> None:
@@ -81,7 +83,7 @@ def reported(job: Job) -> None:
         feedback.care(
             "",
             title="The engine reported something else than it was asked for.",
-            lines=[f"{line.what}: asked for {line.asked}, reported {line.reported}." for line in different],
+            lines=[_compared(line) for line in different],
         )
     box = st.expander("What the engine reported", key=f"reported_{job.id}", on_change="rerun")
     if box.open:
@@ -94,8 +96,9 @@ def reported(job: Job) -> None:
 def listed(lines: list[Line]) -> str:
     """Asked and reported, a line a setting: the columns of a table are too narrow to read on a phone."""
     result = {True: "The same", False: "**Different**", None: "Cannot be compared yet"}
-    return "\n".join(
-        f"- {feedback.spoken(f'{line.what}: asked for {line.asked}, reported {line.reported}.')} "
-        f"{result[line.same]}."
-        for line in lines
-    )
+    return "\n".join(f"- {feedback.spoken(_compared(line))} {result[line.same]}." for line in lines)
+
+
+def _compared(line: Line) -> str:
+    asked, said = (_PLAIN.get(text, text) for text in (line.asked, line.reported))
+    return f"{line.what}: asked for {asked}, reported {said}."

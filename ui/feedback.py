@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
+from unicodedata import bidirectional
 
 import streamlit as st
 
@@ -22,6 +23,15 @@ DETAILS: Final = "Details for asking for help"
 UNEXPECTED: Final = "The app met something that it did not expect."
 
 _LOG = logging.getLogger("lora.pages")
+
+_NOTHING: Final = "\u200b"
+"""A sign that is not seen and takes no room."""
+_MADE_MORE_OF: Final = re.compile(
+    r"(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S)|\bwww(?=\.)|(?<=\w)@(?=\w)", re.IGNORECASE
+)
+"""What Streamlit (1.67) makes a sign or a link of, also with a backslash before each of its marks."""
+_TURNS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_QUOTED: Final = re.compile("“([^“”]*)”")
 
 
 def done(text: str) -> None:
@@ -97,12 +107,26 @@ def _listed(problems: Sequence[Problem]) -> str:
 
 def spoken(text: str) -> str:
     """`text` from a file or a user, so that Markdown shows it as it is."""
-    inline = "".join(f"\\{c}" if c in r"\`*_[]<>~$|:" else c for c in text)
-    # At the start of a line these make a heading or a list.
-    return re.sub(
+    plain = _MADE_MORE_OF.sub(rf"\g<0>{_NOTHING}", _isolated(text))
+    inline = "".join(f"\\{c}" if c in r"\`*_[]<>~$|:&" else c for c in plain)
+    # At the start of a line these make a heading or a list, and four spaces make a block of code.
+    unlisted = re.sub(
         r"^(\s*)([#+-]|\d+(?=[.)]))", lambda at: f"{at[1]}{_unlisted(at[2])}", inline, flags=re.MULTILINE
     )
+    return re.sub(r"^(?=\t| {4})", _NOTHING, unlisted, flags=re.MULTILINE)
 
 
 def _unlisted(mark: str) -> str:
-    return f"{mark}\u200b" if mark.isdigit() else f"\\{mark}"
+    return f"{mark}{_NOTHING}" if mark.isdigit() else f"\\{mark}"
+
+
+def _isolated(text: str) -> str:
+    """A quoted name that is written from right to left leaves the words around it in their order.
+
+    Without this, a number after a Hebrew name stands before it on the screen. Marks that turn the direction
+    of all that follows are left out.
+    """
+    plain = _TURNS.sub("", text)
+    if plain.isascii() or not any(bidirectional(letter) in {"R", "AL"} for letter in plain):
+        return plain
+    return _QUOTED.sub("“\u2068\\1\u2069”", plain)

@@ -103,8 +103,8 @@ def _problems(ws: Workspace, opened: Project, found: tuple[Problem, ...]) -> Non
         for number, problem in enumerate(mendable):
             if problem.mend:
                 st.button(
-                    problem.mend_label, key=f"mend_{problem.setting}_{number}", icon=icons.MEND,
-                    on_click=mend, args=(ws, opened.name, problem),
+                    feedback.spoken(problem.mend_label), key=f"mend_{problem.setting}_{number}",
+                    icon=icons.MEND, on_click=mend, args=(ws, opened.name, problem), wrap=True,
                 )  # fmt: skip
             elif not opened.value(problem.setting):
                 step = _LEADS[problem.setting]

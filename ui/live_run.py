@@ -129,7 +129,7 @@ def _figures(job: Job) -> None:
     st.caption("The learning rate is the size of each step of learning.")
     charts.draw(
         [Line(name="Learning rate", steps=shown.steps, values=shown.lr)],
-        sentence=charts.change("The learning rate", curve.lr, steps=curve.steps[-1]),
+        sentence=charts.course("The learning rate", curve.lr, curve.steps),
         y_title="Learning rate",
         from_zero=True,
         key=f"rate_{job.id}",

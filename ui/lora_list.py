@@ -83,7 +83,10 @@ def _one(lora: FinishedLora) -> None:
     for warning in lora.info.warnings:
         feedback.care(warning)
     with st.expander("All notes in the file"):
-        notes = [{"Note": key, "Text": _short(text)} for key, text in sorted(lora.info.metadata.items())]
+        notes = [
+            {"Note": feedback.spoken(key), "Text": feedback.spoken(_short(text))}
+            for key, text in sorted(lora.info.metadata.items())
+        ]
         st.table(notes, hide_index=True, alt=f"All notes in the file {lora.name}")
 
 
@@ -105,7 +108,7 @@ def facts(info: LoraInfo) -> list[dict[str, str]]:
         "Layers": f"{info.unet_layers} of the image part, {info.text_encoder_layers} of the text part",
         "Size of the file": state.how_big(info.size_bytes),
     }
-    return [{"Fact": name, "Value": value or UNKNOWN} for name, value in said.items()]
+    return [{"Fact": name, "Value": feedback.spoken(value or UNKNOWN)} for name, value in said.items()]
 
 
 def _row(lora: FinishedLora) -> dict[str, str]:

@@ -78,16 +78,18 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
 
 def _chart(chosen: Sequence[Job]) -> None:
     with st.spinner("Reading the numbers of the trainings. Long ones take some seconds."):
-        overlaid = runs.overlay(chosen)
+        overlaid = runs.overlay(chosen)[: charts.MOST]
     if not overlaid:
         st.write("The chosen trainings have no numbers yet.")
         return
+    if len(chosen) > charts.MOST:
+        st.write(f"One chart has room for {charts.MOST}. It shows the first {charts.MOST} that you chose.")
     lines = [Line(name=one.label, steps=one.curve.steps, values=one.curve.smoothed) for one in overlaid]
     lowest = min(overlaid, key=lambda one: one.curve.smoothed[-1])
     charts.draw(
         lines,
         sentence=f"The chart compares {state.counted(len(lines), 'training')}. The lowest smoothed loss at "
-        f"the end is {charts.short(lowest.curve.smoothed[-1])}. It belongs to {lowest.label}.",
+        f"the end is {charts.short(lowest.curve.smoothed[-1])}. It belongs to “{lowest.label}”.",
         y_title="Smoothed loss",
         key="overlay",
         table="The compared loss in numbers",

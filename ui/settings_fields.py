@@ -191,6 +191,7 @@ class Fields:
         """What it does; in the box with all settings also its mark, its small print, and more help."""
         if not full:
             st.caption(feedback.spoken(f"{setting.what} {setting.why}"))
+            self._problems(setting)
             return
         st.html(words.help_of(setting))
         if why := self.idle.get(setting.key):
@@ -318,9 +319,10 @@ def mend_button(ws: Workspace, name: str, problem: Problem, *, key: str, saved: 
     if problem.mend:
         label = f"{problem.mend_label.rstrip('.')}."
         st.button(
-            problem.mend_label,
+            feedback.spoken(problem.mend_label),
             key=key,
             icon=icons.MEND,
+            wrap=True,
             on_click=_do,
             args=(ws, name, lambda before: projects.with_values(before, problem.mend), label, saved),
         )
@@ -358,5 +360,9 @@ def unfit(opened: Project) -> list[Problem]:
         problem = words.understood(setting, text).problem if setting is not None else None
         if setting is not None and problem is not None:
             what = f"{setting.label}: {problem.what}"
-            found.append(Problem(setting=setting.key, what=what, fix="Change it, or empty the field."))
+            fix = "Change it, or empty the field."
+            if place == setting.key:
+                value = words.said(setting, opened.value(setting.key))
+                fix += f" Until then the figures here are for the value before: {value}."
+            found.append(Problem(setting=setting.key, what=what, fix=fix))
     return found

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.navigation.page import Page
 
 from lora_core.workspace import Workspace
-from ui import help_page, icons, now, project, state
+from ui import feedback, help_page, icons, now, project, state
 
 REFRESH_S = 5.0
 """Seconds between two looks at a job that runs. The text changes calmly, and only while there is one."""
@@ -27,4 +27,4 @@ def draw(ws: Workspace, *, help_: Page, about: str) -> None:
 def _where(ws: Workspace) -> None:
     opened = project.open_one(ws)
     for line in now.where_was_i(ws, opened.name if opened else None):
-        st.caption(line)
+        st.caption(feedback.spoken(line))

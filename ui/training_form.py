@@ -46,7 +46,8 @@ def look(
     ws: Workspace, opened: Project, *, whole: bool = True, found: Sequence[Problem] | None = None
 ) -> Looked:
     """The run, its problems, and with `whole` what it takes; `found` spares another look at the problems."""
-    wrong = [*engine_choice.not_here(opened), *settings_fields.unfit(opened)]
+    unfit = settings_fields.unfit(opened)
+    wrong = [*engine_choice.not_here(opened), *unfit]
     lacks = _trigger(opened)
     try:
         run = project.run_of(opened)
@@ -55,7 +56,10 @@ def look(
     images = _images(settings.dump_dataset(run), _changed(run), run)
     if found is None:
         given = opened.preset_values.keys() - set(projects.changed_from_preset(opened))
-        found = [*wrong, *planning.check(run, opened.engine, ws, images=images, given=given), *lacks]
+        checked = planning.check(run, opened.engine, ws, images=images, given=given)
+        # Advice about the value before a text that does not fit is about what nobody sees any more.
+        told = {problem.setting for problem in unfit}
+        found = [*wrong, *(problem for problem in checked if problem.setting not in told), *lacks]
     estimate = planning.estimate(run, opened.engine, ws, images) if whole else None
     return Looked(tuple(found), run, images, estimate)
 

@@ -71,7 +71,8 @@ def demo_run(folder: Path) -> RunConfig:
     run = RunConfig(
         model=ModelSettings(pretrained_model_name_or_path=BASE_DIR),
         batch=BatchSettings(seed=1),
-        saving=SavingSettings(output_name="demo", save_every_n_steps=200, save_state_on_train_end=False),
+        # With a state at its end, so that it can be trained longer, like any other training.
+        saving=SavingSettings(output_name="demo", save_every_n_steps=200, save_state_on_train_end=True),
         sampling=SamplingSettings(
             sample_prompts=tuple(f"{prompt} {_SAMPLE_FLAGS}" for prompt in SAMPLE_PROMPTS),
             sample_every_n_steps=175,

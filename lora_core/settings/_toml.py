@@ -67,9 +67,29 @@ def read_text(path: Path) -> str:
         raise _refused(path.name, "It is not UTF-8 text.", "Save it as UTF-8.") from error
 
 
+_PLAIN: Final = {
+    "Cannot overwrite": "a name stands there for the second time",
+    "Cannot declare": "a table stands there for the second time",
+    "Duplicate": "a name stands there for the second time",
+    "Expected '='": "there is no = behind a name",
+    "Expected ']": "a bracket is not closed",
+    "Unclosed": "a bracket is not closed",
+    "Unterminated string": "a text has no closing quote",
+    r"Illegal character '\n'": "a text has no closing quote",
+    "Unescaped": "a text in double quotes has a single \\",
+    "Expected newline": "there is more on the line than one name and its value",
+    "Invalid value": "there is no value, or a text without quotes",
+    "Invalid statement": "that is no name with a value",
+}
+"""How a message of Python's TOML reader begins, and what it means."""
+
+
 def _told(error: tomllib.TOMLDecodeError) -> str:
-    """What the reader found, without words that blame."""
-    return re.sub(r"\b(?:invalid|illegal) ", "unknown ", str(error), flags=re.IGNORECASE)
+    """What the reader found, in plain words where it is something that people do."""
+    what, mark, where = str(error).rpartition(" (at ")
+    plain = next((words for start, words in _PLAIN.items() if what.startswith(start)), what)
+    told = f"{plain}{mark}{where}".replace("end of document", "the end of the file")
+    return re.sub(r"\b(?:invalid|illegal) ", "unknown ", told, flags=re.IGNORECASE)
 
 
 def parse(text: str, name: str) -> dict[str, Any]:

@@ -53,3 +53,18 @@ def test_names_in_messages_and_problems_are_shown_as_they_are() -> None:
     assert app.error[0].value == r"!\[x\](http\://a.example/p.png) \*Rename\* it."
     assert app.warning[0].value == "- \\[one\\](x)\n- \\# two"
     assert app.warning[1].value == r"- There is no folder my\_cat\_v2. Make it."
+
+
+@pytest.mark.parametrize(
+    "text", ["&copy; &lt;b&gt;", "a -> b <- c -- d >= e", "www.example.com", "me@example.com"]
+)
+def test_nothing_is_made_a_sign_or_a_link(text: str) -> None:
+    shown = feedback.spoken(text)
+    assert shown.replace("\\", "").replace("\u200b", "") == text
+    for made in ("; &", "-> ", "<- ", "-- ", ">= ", "www.", "@e"):
+        assert made not in shown.replace("\\>", ">").replace("\\<", "<")
+
+
+def test_a_name_that_is_written_from_right_to_left_stands_by_itself() -> None:
+    assert feedback.spoken("Training “אבג” 3") == "Training “\u2068אבג\u2069” 3"
+    assert feedback.spoken("“\u202eabc”, done") == "“abc”, done", "a mark that would turn all that follows"

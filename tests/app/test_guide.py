@@ -163,6 +163,29 @@ def test_a_style_gets_no_trigger_word_by_itself(ws: Workspace, step: Step) -> No
 # --- base model -----------------------------------------------------------------------------------
 
 
+def test_a_name_that_no_file_can_have_is_told_at_its_field_and_mended(ws: Workspace, step: Step) -> None:
+    app = step(guide_steps.GOAL)
+    widget(app, "output_name").set_value("a/b *c*").run()
+    whole(app)
+    assert "A file cannot have this name on every system." in told(app)
+    next(b for b in app.button if b.label.startswith("Call it")).click().run()
+    assert kept(ws).value("output_name") == "a_b _c"
+    assert "A file cannot have this name" not in told(whole(app))
+
+
+def test_advice_about_the_value_before_goes_when_a_text_does_not_fit(
+    ws: Workspace, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = projects.with_text(ready(ws), "network_dim", "4.5x")
+    project.save(ws, opened)
+    advice = [Problem(setting=s, what=f"About {s}.", fix="") for s in ("network_dim", "learning_rate")]
+    monkeypatch.setattr(planning, "check", lambda *_args, **_kwargs: advice)
+    says = told(step(guide_steps.REVIEW))
+    assert "About network_dim." not in says
+    assert "About learning_rate." in says
+    assert f"the value before: {opened.value('network_dim')}." in says
+
+
 def test_without_a_choice_the_screen_names_what_one_could_get(step: Step) -> None:
     app = step(guide_steps.MODEL)
     assert "Licence" in told(app)
@@ -337,13 +360,13 @@ def test_one_button_mends_a_problem(ws: Workspace, step: Step, monkeypatch: pyte
     ready(ws)
     problem = Problem(
         setting="network_dim", what="The rank is odd.", fix="Take 8.", mend={"network_dim": 8},
-        mend_label="Set the rank to 8",
+        mend_label="Set *rank* to 8",
     )  # fmt: skip
     monkeypatch.setattr(planning, "check", lambda *_args, **_kwargs: [problem])
     app = step(guide_steps.REVIEW)
-    next(b for b in app.button if b.label == "Set the rank to 8").click().run()
+    next(b for b in app.button if b.label == r"Set \*rank\* to 8").click().run()
     assert kept(ws).value("network_dim") == 8
-    assert projects.can_undo(ws, NAME).what == "Set the rank to 8."  # type: ignore[union-attr]  # it is there
+    assert projects.can_undo(ws, NAME).what == "Set *rank* to 8."  # type: ignore[union-attr]  # it is there
 
 
 def test_make_it_fit_shows_its_changes_and_applies_them_at_once(

@@ -114,3 +114,9 @@ def test_two_presses_at_the_same_moment_start_one_demo(ws: Workspace) -> None:
     finally:
         for started in ids:
             jobs.stop(ws, started, force=True)
+
+
+def test_the_sidebar_shows_names_as_they_are(ws: Workspace, open_page: Open) -> None:
+    made.run(ws, "**x** $y$", "finished", steps=4)
+    last = next(c.value for c in open_page().sidebar.caption if c.value.startswith("Last"))
+    assert "“\\*\\*x\\*\\* \\$y\\$”" in last

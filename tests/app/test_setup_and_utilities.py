@@ -61,3 +61,11 @@ def test_a_broken_file_is_listed_with_its_reason_and_does_not_hide_the_others(
     (error,) = app.error
     assert error.value
     assert set(app.table[-1].value["Name"]) == {"good", "half"}
+
+
+def test_a_files_name_and_notes_are_shown_as_they_are(ws: Workspace, open_page: Open) -> None:
+    made.lora(ws, "**x** $y$")
+    app = open_page(layout.UTILITIES)
+    assert app.table[0].value.set_index("Fact")["Value"]["Name"] == r"\*\*x\*\* \$y\$"
+    notes = next(table.value for table in app.table if "Note" in table.value)
+    assert notes.set_index("Note")["Text"][r"ss\_output\_name"] == r"\*\*x\*\* \$y\$"

@@ -125,3 +125,38 @@ def test_what_was_the_stop_button_a_moment_ago_loses_nothing_at_a_second_press(
     assert stop is not None
     assert box is not None
     assert box["y"] > stop["y"] + stop["height"]
+
+
+PLACES = """
+    name => {
+        const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), lefts = {};
+        for (let node; (node = walk.nextNode());) {
+            if (!node.data.includes(name) || !node.data.includes("38 files")) continue;
+            for (const part of [name, "38 files"]) {
+                const range = document.createRange(), at = node.data.indexOf(part);
+                range.setStart(node, at);
+                range.setEnd(node, at + part.length);
+                lefts[part] = range.getBoundingClientRect().left;
+            }
+        }
+        return lefts;
+    }
+"""
+"""Where a name and the words after it begin on the screen."""
+
+
+def test_a_browser_shows_names_as_they_are(filled: Filled, visit: Visit) -> None:
+    ws, hebrew = Workspace.open(filled.server.workspace), "אבג"
+    name = "*x* <b>b $y$ &copy; -> [a](b) www.a.b"
+    run = made.run(ws, name, "finished", steps=20, notes=[f"“{hebrew}” 38 files"])
+    other = made.run(ws, hebrew, "finished", steps=20)
+    page = visit(filled.server, f"/Training?run={run.id}")
+    labels = [page.locator(f".st-key-compare_{job.id} label") for job in (run, other)]
+    for label in labels:
+        label.click()
+    expect(page.get_by_text("The chart compares 2 trainings.")).to_be_visible()
+    assert f"“{name}”, added" in labels[0].inner_text().replace("\u200b", "")
+    expect(labels[0].locator("a")).to_have_count(0)
+    expect(page.locator(".legendtext").get_by_text(name)).to_have_count(1)
+    where = page.evaluate(PLACES, hebrew)
+    assert where[hebrew] < where["38 files"], "the number stays behind the name"

@@ -100,3 +100,23 @@ def test_a_small_constant_rate_is_drawn_at_its_value() -> None:
     low, high = drawn.layout.yaxis.range
     assert low == 0
     assert 1e-3 < high < 2e-3
+
+
+def test_names_of_lines_are_no_markup_and_fit_a_chart_of_any_number_of_lines() -> None:
+    many = [Line(name="<b>x</b> " + "y" * 99, steps=[1, 2], values=[2, 1])] * 12
+    chart = charts.figure(many, y_title="Loss", colours=charts.LIGHT, view="a")
+    assert chart.data[0].name.startswith("&lt;b&gt;x&lt;/b&gt; y")
+    assert len(chart.data[0].name) < 80
+    assert chart.layout.height > charts.HEIGHT_PX, "the names take no room from the lines"
+    assert charts.numbers(many)[0]["First"] == "2", (
+        "a row for each line: twelve columns would be one too wide"
+    )
+    few = charts.numbers([Line(name="Step", steps=[1], values=[1]), Line(name="*a*", steps=[1], values=[2])])
+    assert few == [{"Step": "1", "Step (1)": "1", "\\*a\\*": "2"}]
+
+
+def test_a_rate_that_rises_and_falls_is_told_with_its_height() -> None:
+    assert charts.course("The rate", [0.0, 2e-3, 1e-9], [1, 20, 70]) == (
+        "The rate rose to 0.002 at step 20. After 70 steps it is almost 0."
+    )
+    assert charts.course("The rate", [0.0, 1e-3], [1, 9]) == "The rate rose from 0 to 0.001 in 9 steps."

@@ -76,3 +76,7 @@ def test_samples_show_the_concept_and_something_that_should_stay(workspace: Work
     assert isinstance(prompts, tuple)
     assert len(prompts) == len(SAMPLE_PROMPTS)
     assert {TRIGGER in prompt for prompt in prompts} == {True, False}
+
+
+def test_the_demo_can_be_trained_longer_afterwards(tmp_path: Path) -> None:
+    assert recipe.demo_run(tmp_path).saving.save_state_on_train_end

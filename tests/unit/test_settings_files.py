@@ -15,6 +15,7 @@ from lora_core.errors import Problem, SettingsError
 from lora_core.settings import (
     BUILT_IN,
     SD_SCRIPTS,
+    _toml,
     catalogue,
     dump_config,
     dump_dataset,
@@ -445,3 +446,23 @@ def test_the_settings_package_loads_nothing_heavy() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "fix"),
+    [
+        ("a = 1\na = 2", "a name stands there for the second time", "Mend that line."),
+        ("a = [[", "there is no value, or a text without quotes (at the end of the file)", "Mend that line."),
+        ("a = many", "there is no value, or a text without quotes", "Mend that line."),
+        ('a = "x\n', "a text has no closing quote", "Mend that line."),
+        ("a 1", "there is no = behind a name", "Mend that line."),
+        ("[x", "a bracket is not closed", "Mend that line."),
+        (r'a = "C:\models"', "a text in double quotes has a single \\", "single quotes"),
+    ],
+)
+def test_a_text_that_is_no_toml_is_told_in_plain_words(text: str, says: str, fix: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        _toml.strictly(text, "config.toml")
+    (problem,) = refused.value.problems
+    assert says in problem.what
+    assert fix in problem.fix

@@ -39,7 +39,7 @@ def problems(run: RunConfig) -> list[Problem]:
 def _name(run: RunConfig) -> list[Problem]:
     name = run.saving.output_name
     if safe_name(name) != name:
-        what = f"The name {name!r} cannot be used for a file on every system."
+        what = f"The name “{name}” cannot be used for a file on every system."
         safe = safe_name(name)
         fix, mend = f"Call it {safe}, for example.", {"output_name": safe}
         return [Problem(setting="output_name", what=what, fix=fix, mend=mend, mend_label=f"Call it {safe}")]
