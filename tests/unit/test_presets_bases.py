@@ -97,6 +97,7 @@ def test_the_kind_of_a_folder_is_told_from_its_name(tmp_path: Path) -> None:
 def test_the_kind_of_a_file_is_told_from_the_title_in_it_too(tmp_path: Path) -> None:
     tensors = {
         "model.diffusion_model.input_blocks.0.0.weight": np.ones((4, 4, 3, 3), np.float32),
+        "conditioner.embedders.0.transformer.w": np.ones(4, np.float32),
         "conditioner.embedders.1.model.w": np.ones(4, np.float32),
         "first_stage_model.w": np.ones(4, np.float32),
     }
