@@ -51,6 +51,8 @@ A run is described by two files in the form of sd-scripts: `config.toml` and `da
   refuses the run and names the key, so nothing is left out in silence.
 - The column of engines also names the families of base models that use a setting, where not all do.
 - `sample_prompts` may also be a list of texts. A run then gets them as a file, as sd-scripts needs it.
+- A key of `config.toml` that nobody knows is kept and written back, and told with the nearest known one.
+  sd-scripts reads over it; the built-in engine does not start with it.
 - Files are read with the reader of sd-scripts and with a strict one. A file that the two would read
   differently is refused.
 """
