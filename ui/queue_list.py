@@ -33,9 +33,12 @@ _TAKEN: Final = "queue_taken_out"
 
 
 def draw(ws: Workspace) -> None:
-    """The list, where something waits or was just taken out; nothing otherwise."""
+    """The list, where something waits or was just taken out; nothing otherwise.
+
+    What starts in a moment is not waiting: a list that is gone a second later would only move the page.
+    """
     st.session_state.pop(_CHANGED, None)  # the whole page is being drawn, after what was pressed
-    waiting, wrong = bool(jobs.queue(ws)), st.session_state.pop(_WRONG, None)
+    waiting, wrong = not all(one.starts for one in jobs.queue(ws)), st.session_state.pop(_WRONG, None)
     if not waiting and wrong is None and _TAKEN not in st.session_state:
         return
     moving = waiting and not state.updates_paused(ws)

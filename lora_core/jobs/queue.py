@@ -40,6 +40,8 @@ class Queued:
     """1 for the one that is started first."""
     why: str
     """One plain sentence: why it waits."""
+    starts: bool = False
+    """True when nothing holds it up: the runner starts it at its next look."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +91,7 @@ def queue(workspace: Workspace) -> list[Queued]:
             why=elsewhere[one.job.id].message
             if one.job.id in elsewhere
             else (missing if one.starts and missing else one.why),
+            starts=one.starts and not missing and one.job.id not in elsewhere,
         )
         for number, one in enumerate(decided, 1)
     ]

@@ -90,7 +90,7 @@ def test_the_page_of_a_held_training_has_its_release_as_the_main_button(
 
 
 def test_one_that_is_held_says_so_until_it_is_released(ws: Workspace, open_page: Open) -> None:
-    (cat,) = waiting(ws, "cat")
+    cat, _dog = waiting(ws, "cat", "dog")
     app = open_page(layout.TRAINING)
     app.session_state[f"later_{cat.id}"] = True
     press(app.run(), "Hold “cat”")
@@ -100,8 +100,15 @@ def test_one_that_is_held_says_so_until_it_is_released(ws: Workspace, open_page:
     assert not jobs.queue(ws)[0].held
 
 
+def test_what_starts_in_a_moment_is_no_list_of_what_waits(ws: Workspace, open_page: Open) -> None:
+    waiting(ws, "cat")
+    assert queue_list.TITLE not in [element.value for element in open_page(layout.TRAINING).subheader]
+    waiting(ws, "dog")
+    assert queue_list.TITLE in [element.value for element in open_page(layout.TRAINING).subheader]
+
+
 def test_a_time_to_start_is_written_kept_and_taken_away(ws: Workspace, open_page: Open) -> None:
-    (cat,) = waiting(ws, "cat")
+    cat, _dog = waiting(ws, "cat", "dog")
     app = open_page(layout.TRAINING)
     app.session_state[f"later_{cat.id}"] = True
     app.run()
@@ -153,7 +160,7 @@ def test_one_that_started_meanwhile_is_not_moved_and_that_is_said(ws: Workspace,
 
 
 def test_the_rule_after_a_failure_is_kept_and_names_what_it_waits_for(ws: Workspace, open_page: Open) -> None:
-    (first,) = waiting(ws, "dog")
+    first, _owl = waiting(ws, "dog", "owl")
     app = open_page(layout.TRAINING)
     app.checkbox(key="queue_rule").check().run()
     assert jobs.queue_rules(ws).stop_after_failure
