@@ -43,7 +43,7 @@ class Line:
     verdict: Verdict
     sentence: str
     basis: Basis
-    """`measured`: by a run of the same kind; `corrected`: counted, then corrected by other runs here."""
+    """`measured`: by a run of the same kind; `corrected`: counted, then held against other runs here."""
     needed: int | None = None
     """Bytes; for time, seconds at most."""
     free: int | None = None
@@ -230,14 +230,16 @@ def _corrected(
         same = one.like == like and one.rank == run.network.network_dim
         took = one.gpu_mib if of == "gpu" else one.ram_mib
         if same and one.optimizer == run.optimizer.optimizer_type and took:
-            return int(_with_samples(took * _MIB, one, run, counted)), "measured"
+            if _samples_need_more(took * _MIB, one, run, counted):
+                return counted, "corrected"
+            return int(took * _MIB), "measured"
     ratios = [ratio for one in near[:_NEAR] if (ratio := one.ratio(of)) is not None]
     return (int(counted * median(ratios)), "corrected") if ratios else (counted, "counted")
 
 
-def _with_samples(took: float, one: Measured, run: RunConfig, counted: int) -> float:
+def _samples_need_more(took: float, one: Measured, run: RunConfig, counted: int) -> bool:
     # Two tried steps draw no samples, and those can need more than a step.
-    return max(took, counted) if one.kind == "smoke" and run.sampling.sample_prompts else took
+    return one.kind == "smoke" and bool(run.sampling.sample_prompts) and counted > took
 
 
 def _disk(known: Known, written: Files | None) -> Line:

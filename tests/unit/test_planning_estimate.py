@@ -343,6 +343,8 @@ def test_samples_count_where_only_two_steps_were_tried(
     keep(ws, a_record(run, kind="smoke", gpu_mib=100.0))
     found = line(planning.estimate(run, "diffusers", ws), "gpu")
     assert (found.needed or 0) > 10 * GIB
+    assert found.basis == "corrected"
+    assert "needs about" in found.sentence, "two steps without samples did not measure this"
 
 
 @pytest.mark.parametrize(
