@@ -164,7 +164,7 @@ def test_an_adafactor_that_finds_its_rate_takes_none(extra: list[str]) -> None:
     ("values", "extra", "setting"),
     [
         ({"optimizer_type": "Lion"}, ["eps=1e-8"], "optimizer_args"),
-        ({"optimizer_type": "AdamW", "betas": (0.9, 1.5)}, [], "optimizer_args"),
+        ({"optimizer_type": "AdamW", "betas": (0.9, 1.5)}, [], "betas"),
         ({"optimizer_type": "AdamW"}, ["amsgrad=true"], "optimizer_args"),
         ({"optimizer_type": "torch.optim.adamw"}, [], "optimizer_type"),
         ({"optimizer_type": "json.JSONDecoder"}, [], "optimizer_type"),
