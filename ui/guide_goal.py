@@ -9,9 +9,8 @@ from functools import partial
 import streamlit as st
 
 from lora_core import projects, settings
-from lora_core.errors import Problem
 from lora_core.settings.presets import GOALS
-from lora_core.workspace import Workspace, safe_name
+from lora_core.workspace import Workspace
 from ui import feedback, guide_recipe, project
 from ui.project import NAME, TRIGGER, Project
 from ui.settings_fields import Fields
@@ -20,8 +19,11 @@ from ui.settings_fields import Fields
 def draw(ws: Workspace, opened: Project) -> None:
     """The goals as a list, and the two names."""
     _goals(ws, opened)
-    saved = partial(_named, ws)
-    fields = Fields(ws=ws, opened=opened, place="goal step", saved=saved, told=_wrong_name(opened))
+    # Already here: the other checks wait for a base model and a dataset.
+    wrong = settings.name_problem(str(opened.value(NAME)))
+    fields = Fields(
+        ws=ws, opened=opened, place="goal step", saved=partial(_named, ws), told=[wrong] if wrong else []
+    )
     fields.one(settings.setting(NAME))
     _about_name(opened)
     fields.one(settings.setting(TRIGGER))
@@ -41,16 +43,6 @@ def _goals(ws: Workspace, opened: Project) -> None:
     )
     if goal := GOALS.get(opened.goal):
         st.write(f"{goal.advice} {goal.images_text[0].upper()}{goal.images_text[1:]} work best.")
-
-
-def _wrong_name(opened: Project) -> list[Problem]:
-    """A name that no file can have. Here, because the other checks wait for a base model and a dataset."""
-    name = str(opened.value(NAME))
-    safe = safe_name(name)
-    if safe == name:
-        return []
-    what, label = "A file cannot have this name on every system.", f"Call it “{safe}”"
-    return [Problem(setting=NAME, what=what, fix="", mend={NAME: safe}, mend_label=label)]
 
 
 def _about_name(opened: Project) -> None:

@@ -78,11 +78,12 @@ def draw(ws: Workspace, found: Sequence[Job]) -> None:
 
 def _chart(chosen: Sequence[Job]) -> None:
     with st.spinner("Reading the numbers of the trainings. Long ones take some seconds."):
-        overlaid = runs.overlay(chosen)[: charts.MOST]
+        found = runs.overlay(chosen)
+    overlaid = found[: charts.MOST]
     if not overlaid:
         st.write("The chosen trainings have no numbers yet.")
         return
-    if len(chosen) > charts.MOST:
+    if len(found) > len(overlaid):
         st.write(f"One chart has room for {charts.MOST}. It shows the first {charts.MOST} that you chose.")
     lines = [Line(name=one.label, steps=one.curve.steps, values=one.curve.smoothed) for one in overlaid]
     lowest = min(overlaid, key=lambda one: one.curve.smoothed[-1])

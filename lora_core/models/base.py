@@ -182,10 +182,8 @@ def _check_channels(path: Path) -> None:
 
 
 def _check_noise(path: Path, scheduler: Mapping[str, Any]) -> None:
-    predicts, levels = (
-        scheduler.get("prediction_type", "epsilon"),
-        scheduler.get("num_train_timesteps", _LEVELS),
-    )
+    predicts = scheduler.get("prediction_type", "epsilon")
+    levels = scheduler.get("num_train_timesteps", _LEVELS)
     kind = str(scheduler.get("_class_name", ""))
     if predicts not in _PREDICTIONS:
         raise _unusable(path, f"It predicts {str(predicts)[:40]}, and no engine here trains that.", _ANOTHER)

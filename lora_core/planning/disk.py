@@ -132,9 +132,8 @@ class _Saves:
 def _by_epochs(run: RunConfig, plan: Plan) -> _Saves:
     """After which epochs a file is written; the last has the finished file."""
     every = run.saving.save_every_n_epochs
-    if (
-        ratio := run.continuing.save_n_epoch_ratio
-    ):  # sd-scripts alone has it, and uses it in place of the other
+    # sd-scripts alone has it, and uses it in place of the other.
+    if ratio := run.continuing.save_n_epoch_ratio:
         every = plan.epochs // ratio or 1
     number = (plan.epochs - 1) // every if every else 0
     return _Saves((every or 1) * plan.steps_per_epoch, number, number)

@@ -287,12 +287,10 @@ def _with_prompts(run: RunConfig, plan: _Plan) -> RunConfig:
 
 def _without_folders(other: Mapping[str, Any], plan: _Plan) -> dict[str, Any]:
     """Arguments that are not described here, without paths of this computer and without secrets."""
-    from lora_core.settings.imports import is_secret
-
     kept = {}
     for key, value in other.items():
         text = isinstance(value, str)
-        if is_secret(key, value):
+        if settings.is_secret(key, value):
             plan.notes.append(f"{key}: it looks like a secret, so it is not in the zip.")
         elif text and (Path(value).is_absolute() or PureWindowsPath(value).is_absolute()):
             plan.notes.append(f"{key}: it is a path of this computer, so it is not in the zip.")

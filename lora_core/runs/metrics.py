@@ -158,9 +158,8 @@ class Progress:
 
 def _is_number(value: object) -> bool:
     if isinstance(value, int):
-        return (
-            not isinstance(value, bool) and abs(value) < _TOO_MANY
-        )  # beyond that, none of ours: no float holds it
+        # Beyond that it is none of ours, and no float holds it.
+        return not isinstance(value, bool) and abs(value) < _TOO_MANY
     return isinstance(value, float)
 
 

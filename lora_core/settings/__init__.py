@@ -18,6 +18,7 @@ from lora_core.settings._description import (
     Setting,
 )
 from lora_core.settings._owners import CAME, WITH_TWO_BETAS, acts
+from lora_core.settings._secret import is_secret
 from lora_core.settings._toml import SIZE_LIMIT, parse, read_bytes, read_text, write_lines
 from lora_core.settings._values import Checked, checked, limits, parsed, shown, typed_number
 from lora_core.settings.choices import advice_for, meaning, on_choice
@@ -39,6 +40,7 @@ from lora_core.settings.concern_schedule import ScheduleSettings
 from lora_core.settings.concern_speed import SpeedSettings
 from lora_core.settings.concern_text import TextSettings
 from lora_core.settings.concern_training import BatchSettings, PrecisionSettings
+from lora_core.settings.file_name import name_problem
 from lora_core.settings.files import (
     CONFIG_NAME,
     DATASET_NAME,
@@ -130,10 +132,12 @@ __all__ = [
     "further_arguments",
     "idle",
     "in_words",
+    "is_secret",
     "limits",
     "load_run",
     "loads_run",
     "meaning",
+    "name_problem",
     "no_effect",
     "on_choice",
     "owned_by",

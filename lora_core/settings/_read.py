@@ -14,6 +14,7 @@ from lora_core.errors import Problem
 from lora_core.settings import known
 from lora_core.settings._description import Setting
 from lora_core.settings._owners import LISTS, acts
+from lora_core.settings._secret import is_secret
 from lora_core.settings._toml import reads_back
 from lora_core.settings._values import checked, shown
 from lora_core.settings.concern_dataset import DatasetFile, DatasetSettings
@@ -244,19 +245,13 @@ def _read_other(key: str, value: Any, values: ConfigValues, reading: Reading) ->
             values.other[key] = value
     elif key in {s.key for s in catalogue()}:
         _unknown(key, reading, [], "the config file")
-    elif _is_secret(key, value):
+    elif is_secret(key, value):
         reading.notes.append(f"{key} is not used: it looks like a secret, and the app keeps none in files.")
     elif reads_back(key, value):
         values.other[key] = value  # sd-scripts reads over it, and `unsupported` names it
     else:
         what = f"There is no such key for the config file, and {shown(value)} cannot be kept beside it."
         reading.problem(key, what, "Leave it out.")
-
-
-def _is_secret(key: str, value: Any) -> bool:
-    from lora_core.settings.imports import is_secret  # the imports are built on what is read here
-
-    return is_secret(key, value)
 
 
 def _unknown(key: str, reading: Reading, names: list[str], table: str, where: str = "") -> None:

@@ -167,10 +167,10 @@ def test_a_name_that_no_file_can_have_is_told_at_its_field_and_mended(ws: Worksp
     app = step(guide_steps.GOAL)
     widget(app, "output_name").set_value("a/b *c*").run()
     whole(app)
-    assert "A file cannot have this name on every system." in told(app)
+    assert "cannot be used for a file on every system." in told(app)
     next(b for b in app.button if b.label.startswith("Call it")).click().run()
     assert kept(ws).value("output_name") == "a_b _c"
-    assert "A file cannot have this name" not in told(whole(app))
+    assert "cannot be used for a file" not in told(whole(app))
 
 
 def test_advice_about_the_value_before_goes_when_a_text_does_not_fit(

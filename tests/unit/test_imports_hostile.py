@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from lora_core.errors import LoraError, SettingsError
-from lora_core.settings import Setting, catalogue, checked, dump_config, loads_run
+from lora_core.settings import Setting, catalogue, checked, dump_config, is_secret, loads_run
 from lora_core.settings._toml import write_value
-from lora_core.settings.imports import brief, is_secret, read_metadata, read_recipe
+from lora_core.settings.imports import brief, read_metadata, read_recipe
 
 MODEL = 'pretrained_model_name_or_path = "/models/base"\n'
 IMAGES = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/images"\n'

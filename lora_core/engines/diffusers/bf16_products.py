@@ -19,14 +19,15 @@ from torch.utils._pytree import tree_map_only
 
 _ATEN: Final = torch.ops.aten
 _ATTENTION: Final = _ATEN._scaled_dot_product_flash_attention_for_cpu
+_OF_MATRICES: Final = (_ATEN.mm, _ATEN.addmm, _ATEN.bmm, _ATEN.baddbmm)
 _PRODUCTS: Final = {
     _ATEN.convolution.default,
     _ATEN.convolution_backward.default,
     _ATTENTION.default,
     _ATEN._scaled_dot_product_flash_attention_for_cpu_backward.default,
-    *(product.default for product in (_ATEN.mm, _ATEN.addmm, _ATEN.bmm, _ATEN.baddbmm)),
+    *(product.default for product in _OF_MATRICES),
 }
-_INTO: Final = {product.out: product.default for product in (_ATEN.mm, _ATEN.addmm, _ATEN.bmm, _ATEN.baddbmm)}
+_INTO: Final = {product.out: product.default for product in _OF_MATRICES}
 """As compiled code calls them: the result goes into a tensor that is there."""
 
 

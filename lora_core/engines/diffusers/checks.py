@@ -15,8 +15,7 @@ from lora_core.engines.diffusers.checks_model import model_problems
 from lora_core.engines.diffusers.checks_network import network_problems
 from lora_core.engines.diffusers.prompts import read_prompts
 from lora_core.errors import Problem, SettingsError
-from lora_core.settings import BUILT_IN, RunConfig, idle, unsupported
-from lora_core.workspace import safe_name
+from lora_core.settings import BUILT_IN, RunConfig, idle, name_problem, unsupported
 
 _RESERVED_NAME: Final = re.compile(r"-(\d{6}|step\d{8})$")
 
@@ -38,11 +37,8 @@ def problems(run: RunConfig) -> list[Problem]:
 
 def _name(run: RunConfig) -> list[Problem]:
     name = run.saving.output_name
-    if safe_name(name) != name:
-        what = f"The name “{name}” cannot be used for a file on every system."
-        safe = safe_name(name)
-        fix, mend = f"Call it {safe}, for example.", {"output_name": safe}
-        return [Problem(setting="output_name", what=what, fix=fix, mend=mend, mend_label=f"Call it {safe}")]
+    if (problem := name_problem(name)) is not None:
+        return [problem]
     if _RESERVED_NAME.search(name):
         what = f"The name {name} ends like the number that is added to saves in between."
         return [Problem(setting="output_name", what=what, fix="Choose a name with another ending.")]

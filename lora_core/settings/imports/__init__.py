@@ -18,7 +18,6 @@ from lora_core.settings.imports._report import (
     Line,
     brief,
     combined,
-    is_secret,
     plain,
 )
 from lora_core.settings.imports.easy_scripts import read_backend, read_easy
@@ -37,7 +36,6 @@ __all__ = [
     "Line",
     "brief",
     "combined",
-    "is_secret",
     "plain",
     "read_metadata",
     "read_recipe",

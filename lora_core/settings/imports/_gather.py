@@ -12,10 +12,11 @@ from lora_core.settings import known
 from lora_core.settings._description import Setting
 from lora_core.settings._owners import acts
 from lora_core.settings._read import as_text, literal, of_another_shape
+from lora_core.settings._secret import is_secret
 from lora_core.settings._values import Checked, checked, parsed
 from lora_core.settings.imports import _report
 from lora_core.settings.imports._parse import refused
-from lora_core.settings.imports._report import NOT_IN_FILE, Imported, Line, brief, is_secret
+from lora_core.settings.imports._report import NOT_IN_FILE, Imported, Line, brief
 from lora_core.settings.imports._unused import STILL_CHECKED, no_effect
 from lora_core.settings.run import catalogue, setting
 

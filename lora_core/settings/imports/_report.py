@@ -4,7 +4,6 @@ Covered: the record that pages and commands show, and how a value is shown in it
 people's files never get into it. Not covered: finding it out (see the modules of the formats).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -12,16 +11,6 @@ from typing import Any, Final
 NOT_IN_FILE: Final = "not in the file"
 """Stands as the value of what a file does not name, and what acts all the same."""
 _SHOWN: Final = 120
-_SECRET_NAME: Final = re.compile(
-    r"passw(?:or)?d|secret|credential|api_?key|access_?key|private_?key|authtoken"
-    r"|(?:^|_|\.)(?:hf|hub|huggingface|civitai|wandb|auth|access|bearer|ngrok|api|user)_?token\b",
-    re.IGNORECASE,
-)
-_SECRET_VALUE: Final = re.compile(
-    r"\bhf_[A-Za-z0-9]{16,}|\bsk-[A-Za-z0-9_-]{16,}|\bgh[opsu]_[A-Za-z0-9]{20,}|\bAKIA[A-Z0-9]{12,}"
-    r"|[?&](?:token|key|api_?key|access_token)=[^&\s]+|\bBearer\s+\S{8,}|://[^/\s:@]+:[^/\s@]+@",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,19 +120,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def is_secret(name: str, value: Any) -> bool:
-    """True for a token, key or password, by its name or by how its value looks."""
-    if _SECRET_NAME.search(name):
-        return True
-    if isinstance(value, str):
-        return _SECRET_VALUE.search(value[:10_000]) is not None
-    if isinstance(value, list | tuple):
-        return any(is_secret("", item) for item in value[:1000])
-    if isinstance(value, Mapping):
-        return any(is_secret(str(key), item) for key, item in value.items())
-    return False
 
 
 def brief(value: Any) -> str:

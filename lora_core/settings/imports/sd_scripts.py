@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from lora_core.errors import FileTooNewError
 from lora_core.settings import known
+from lora_core.settings._secret import is_secret
 from lora_core.settings.imports._gather import Gathering, take_absent
-from lora_core.settings.imports._report import Imported, brief, is_secret
+from lora_core.settings.imports._report import Imported, brief
 from lora_core.settings.run import catalogue
 
 PRESET_FORMAT: Final = 1
